@@ -54,17 +54,22 @@ def _latency_rows(rounds: int, *, durable: bool) -> Iterator[Row]:
         goal = f"≤ {times:g} × Redis" + (", ahead of NATS and etcd" if part == "median" else "")
         yield Row(
             name, f"µs, {part}", "ahead of etcd" if durable else goal, {**runs(part), RAW: sockets.part(part)},
-            lambda m, times=None if durable else times, of=part: _is_soon(m, times, of == "median"),  # type: ignore[misc]
+            lambda m, times=None if durable else times, of=part: _is_soon(  # type: ignore[misc]
+                m, times, before_others=durable or of == "median"
+            ),
         )  # fmt: skip
     yield Row(name, SERVERS, "", runs("spent"), lambda m: True)
 
 
-def _is_soon(medians: dict[str, float], times: float | None, ahead: bool) -> bool:
-    """Within so many times the latency of Redis, and ahead of those that do more, if they are installed."""
-    within = times is None or REDIS not in medians or medians[US] <= times * medians[REDIS]
-    return within and not (
-        (ahead or times is None) and any(medians[US] > medians.get(who, medians[US]) for who in (NATS, ETCD))
-    )
+def _is_soon(latencies: dict[str, float], times: float | None, *, before_others: bool) -> bool:
+    """Whether ours is within so many times the latency of Redis, if given, and before those of NATS and etcd, if asked.
+
+    Who is not installed sets no goal.
+    """
+    ours = latencies[US]
+    if times is not None and ours > times * latencies.get(REDIS, ours):
+        return False
+    return not before_others or all(ours <= latencies.get(who, ours) for who in (NATS, ETCD))
 
 
 def _crowd_rows(connections: int) -> Iterator[Row]:

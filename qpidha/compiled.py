@@ -9,8 +9,9 @@ sources run, all of them, until they are compiled again. So what runs is always 
 ``QPIDHA_PURE=0``: an import fails if the compiled ones are not there: for tests and measurements of those.
 
 How to choose: what runs for each message or each operation. To be left out: what brokers call themselves (`Replica`,
-values that they make), because mypyc refuses an argument of a wrong type with an error of its own before a check of ours
-sees it; what the explorer takes apart; modules of data; and classes with decorators that mypyc does not know.
+`Queue`, `Op`, values that they make), because mypyc refuses an argument of a wrong type with an error of its own before a
+check of ours sees it; what the explorer takes apart; modules of data; classes with decorators that mypyc does not know;
+and classes whose objects have weak references (`qpidha.system.forks`), which it does not make.
 
 ``qpidha/__init__.py`` imports this before all others, so it imports none of them.
 """

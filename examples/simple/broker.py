@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
 from collections import deque
@@ -326,6 +327,7 @@ async def run(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     args = parse_arguments()
     logs.configure(args.log_format, node=args.id)
+    gc.freeze()  # What was imported stays: full collections, of 15 to 45 ms without this, need not visit it.
     try:
         from uvloop import run as run_loop
     except ImportError:

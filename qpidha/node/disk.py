@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -107,11 +108,11 @@ class Disk:
         self._call(job, done if self._worker is None else self._timed(done))
 
     def _timed(self, done: Done) -> Done:
-        """The same callback; the time until it is called is counted."""
-        begun = self._loop.time()
+        """The same callback; the time until it is called is counted: not by the loop's clock, which may tick in ms."""
+        begun = time.perf_counter()
 
         def timed(error: Exception | None) -> None:
-            self._commits.observe(self._loop.time() - begun)
+            self._commits.observe(time.perf_counter() - begun)
             done(error)
 
         return timed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -80,7 +81,7 @@ class NodeProgram:
         """Read the command line, make the broker, and run the node until it is told to stop: `run_node`.
 
         What an operator can repair ends the program with one line and exit code 1: all errors of the library, an OSError,
-        and yours.
+        and yours. What was imported by then is left out of garbage collections (`gc.freeze`).
 
         Args:
             make: Makes the broker from the options and the cluster file, in the event loop.
@@ -96,6 +97,7 @@ class NodeProgram:
         WORDS("arguments", arguments)
         args = self.parser.parse_args(arguments)
         logs.configure(args.log_format, node=args.id)
+        gc.freeze()  # What was imported stays: full collections need not visit it.
         named: tuple[type[Exception], ...] = (QpidhaError, OSError, *errors)
         try:
             asyncio.run(self._run(args, make))

@@ -3,7 +3,7 @@
 An fsync of a file that has grown also writes the journal of the file system: a commit of one message then takes 1.3 ms
 where it takes 0.2 otherwise. SQLite uses the file again after a checkpoint, so only the first log in a life of the store
 grows: 16 MiB, several hundred such commits. Before one of these would write behind the end, zeros are written
-there, in few large steps; the fsync of the commit covers them.
+there, in larger steps; the fsync of the commit covers them.
 
 To SQLite a frame of zeros is the end of the log, like the frame of an older log: its salts are not those of the header.
 """
@@ -18,8 +18,10 @@ from qpidha.stores.synced import frames_of
 from qpidha.stores.wal import HEADER, STEP
 
 STEP_MIN: Final = 256 * 1024
-STEP_MAX: Final = 2 * 1024 * 1024
-"""Each step doubles the file, within these bounds: a store that is open for a moment writes little."""
+STEP_MAX: Final = 512 * 1024
+"""Each step doubles the file, within these bounds. A store that is open for a moment writes little, and the commit that
+waits for a step takes 0.3 ms longer; with steps of 2 MiB three stores on one disk took 7 to 13 ms for it.
+"""
 ZEROS: Final = bytes(STEP_MAX)
 
 

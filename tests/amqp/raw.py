@@ -56,8 +56,9 @@ def opened(*, idle: bytes = NULL) -> bytes:
     return HEADER + frame(OPEN, text("raw"), NULL, NULL, NULL, idle)
 
 
-def begun(channel: int = 0) -> bytes:
-    return frame(BEGIN, NULL, uint(0), uint(1 << 30), uint(1 << 30), channel=channel)
+def begun(channel: int = 0, window: int = 1 << 30) -> bytes:
+    """Begin a session that takes so many frames."""
+    return frame(BEGIN, NULL, uint(0), uint(window), uint(1 << 30), channel=channel)
 
 
 def publishes(address: bytes, handle: int = 0, name: str = "p", **where: Any) -> bytes:
@@ -88,9 +89,9 @@ def transfer(number: int, payload: bytes, *more: bytes, handle: int = 0, tag: by
     return frame(TRANSFER, *fields, payload=payload)
 
 
-def flow(credit: int, handle: int = 1) -> bytes:
-    window = (uint(0), uint(1 << 30), uint(0), uint(1 << 30))
-    return frame(FLOW, *window, uint(handle), uint(0), uint(credit))
+def flow(credit: int, handle: int = 1, *, channel: int = 0, window: int = 1 << 30) -> bytes:
+    windows = (uint(0), uint(window), uint(0), uint(1 << 30))
+    return frame(FLOW, *windows, uint(handle), uint(0), uint(credit), channel=channel)
 
 
 class Raw:

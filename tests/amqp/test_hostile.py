@@ -18,6 +18,7 @@ from tests.amqp.raw import (
     DISPOSITION,
     FLOW,
     OPEN,
+    TRANSFER,
     Raw,
     begun,
     binary,
@@ -245,6 +246,25 @@ def test_messages_that_never_end_take_bounded_memory(client: Raw) -> None:
         for handle in range(20):
             client.send(transfer(handle, part, boolean(False), boolean(True), handle=handle))
     assert client.error() == "amqp:resource-limit-exceeded"
+
+
+def test_sessions_that_take_nothing_take_bounded_memory(brokers: Brokers, client: Raw) -> None:
+    """Each of them takes one frame. The rest of the queue is for others."""
+    brokers.manage("CREATE", "queue", "large")
+    queue, part, count = text("large"), described(0x75, binary(bytes(60_000))), 720
+    client.send(publishes(queue))
+    client.until(FLOW)
+    client.send(*[transfer(n, part, boolean(True)) for n in range(count)])
+    until(lambda: brokers.manage("READ", "queue", "large")["messages"] == count)
+    for channel in range(1, 41):
+        client.send(begun(channel, window=1), consumes(source(queue), channel=channel))
+        client.send(flow(1000, channel=channel, window=1))
+        client.until(ATTACH)
+    with Raw(brokers.addresses[0]) as other:
+        other.send(opened(), begun(), consumes(source(queue)), flow(1000))
+        for _ in range(count // 2):
+            other.until(TRANSFER)
+    brokers.manage("DELETE", "queue", "large")
 
 
 def test_what_comes_after_a_refusal_is_ignored(brokers: Brokers, client: Raw) -> None:

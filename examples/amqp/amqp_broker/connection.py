@@ -42,6 +42,8 @@ UNREADABLE = (
 """What the engine raises for values of clients that are not what the specification says: it decodes them late."""
 OUTGOING_BYTES_MAX = 1 << 20
 """A session's, which its client was not ready to take yet."""
+OUTGOING_BYTES_TOGETHER = 16 << 20
+"""The same of all sessions of a connection."""
 log = logging.getLogger("amqp")
 
 
@@ -66,6 +68,7 @@ class ClientConnection(asyncio.Protocol):
         self.transactions = Transactions(self)
         self.user: str | None = None
         self._links: dict[Link, Served] = {}
+        self._sessions: set[Any] = set()
         self._end_of_turn: list[Callable[[], None]] = []
         self._held: list[Callable[[], None]] = []
         self._ignored = 0
@@ -123,6 +126,7 @@ class ClientConnection(asyncio.Protocol):
         for served in list(self._links.values()):
             _quietly(served.end)
         self._links.clear()
+        self._sessions.clear()
         self._engine.end()
         self.broker.release(self)
 
@@ -160,7 +164,7 @@ class ClientConnection(asyncio.Protocol):
 
     def must_wait(self, link: Link, room: int, wake: Callable[[], None]) -> bool:
         """Whether a link must not deliver more now: it has had its turn, or the client's session takes no more yet."""
-        if link.session.outgoing_bytes >= OUTGOING_BYTES_MAX:
+        if link.session.outgoing_bytes >= OUTGOING_BYTES_MAX or self._is_full:
             self._held.append(wake)  # The client says when there is room again.
         elif room <= 0:
             asyncio.get_running_loop().call_soon(wake)
@@ -168,6 +172,12 @@ class ClientConnection(asyncio.Protocol):
             return False
         self.flush_soon()
         return True
+
+    @property
+    def _is_full(self) -> bool:
+        """The client has not taken yet what its sessions may have together: it takes many to come to that."""
+        few = len(self._sessions) <= OUTGOING_BYTES_TOGETHER // OUTGOING_BYTES_MAX
+        return not few and sum(each.outgoing_bytes for each in self._sessions) >= OUTGOING_BYTES_TOGETHER
 
     def at_end_of_turn(self, call: Callable[[], None]) -> None:
         """Call this when all that has arrived was looked at."""
@@ -236,6 +246,7 @@ class ClientConnection(asyncio.Protocol):
         connection.open()
 
     def _session(self, event: Any) -> None:
+        self._sessions.add(event.session)
         event.session.open()
 
     def _attached(self, event: Any) -> None:
@@ -269,6 +280,7 @@ class ClientConnection(asyncio.Protocol):
         self._finish_turn()
         for link in [each for each in self._links if each.session == event.session]:
             self._links.pop(link).end()
+        self._sessions.discard(event.session)
         event.session.close()
         event.session.free()
 

@@ -40,8 +40,9 @@ def test_few_commits_change_the_length_of_the_log(tmp_path: Path) -> None:
     for n in range(1, COMMITS + 1):
         store.commit([insert(ids((n, n)))])
         sizes.append(log.stat().st_size)
-    assert sorted(set(sizes)) == [STEP_MIN * 2**n for n in range(len(set(sizes)))]
-    assert 1 < len(set(sizes)) < COMMITS / 10
+    steps = sorted(set(sizes))
+    assert steps == [STEP_MIN, *range(STEP_MAX, steps[-1] + 1, STEP_MAX)]
+    assert 2 < len(steps) < COMMITS / 10
 
 
 def test_a_store_killed_before_or_after_any_commit_is_whole(
