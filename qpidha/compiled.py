@@ -43,9 +43,8 @@ MODULES = tuple(
     core.primary.pace core.primary.primary core.primary.producers core.primary.recent core.primary.session
     core.primary.sessions core.primary.turn core.primary.visits core.primary.waiting
     driver ordered
-    node.disk node.effects node.engine node.handles node.keywatches node.ledger node.links node.listeners
-    node.peer node.starter
-    stores.changes stores.contents stores.queue stores.row stores.rows
+    node.effects node.engine node.handles node.keywatches node.ledger node.listeners node.peer
+    stores.contents stores.queue stores.row stores.rows
     wire.batch wire.codec wire.fields wire.framing wire.payload
     """.split()
 )

@@ -152,8 +152,6 @@ class PackedRows:
 
     def __getitem__(self, place: int) -> Row:
         """The one at this place, made anew."""
-        row = Row.__new__(Row)  # As its constructor, without a set of the ids.
-        row.key, row.first, row.last = self._keys[place], self._firsts[place], self._lasts[place]
+        row = Row(self._keys[place], SequenceSet.from_range(self._firsts[place], self._lasts[place]), None)
         row.digest = self._digests[place]
-        row._remains = row.batch = None
         return row

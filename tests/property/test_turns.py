@@ -51,6 +51,8 @@ class Turns:
         self.former: list[tuple[Producer, int, int]] = []
         self.ops: list[Op] = []
         self.published: list[tuple[str, range, list[bytes]]] = []
+        self.accepted: list[bytes] = []
+        """In this turn: if it does not end in this term, they may be there again."""
         """In this turn: queue, ids, messages."""
         self.fanned_out: set[bytes] = set()
         self.made = 0
@@ -170,7 +172,7 @@ class Turns:
         if self.held[name]:
             at = b % len(self.held[name])
             self.ops.append(self.queues[name].dequeue(self.ids(name)[at]))
-            del self.held[name][at]
+            self.accepted.append(self.held[name].pop(at))
 
     def accept_published(self, a: Number, b: Number, c: Number) -> None:
         """By the id that the publish of this turn was told; a message that was moved meanwhile is refused."""
@@ -185,6 +187,7 @@ class Turns:
         except MessagesGone:
             return  # It was moved away, and perhaps back: what is held has not changed.
         self.held[name] = [data for data in self.held[name] if data != messages[at]]
+        self.accepted.append(messages[at])
 
     def update(self, a: Number, b: Number, c: Number) -> None:
         name = self.name(a)
@@ -238,7 +241,7 @@ class Turns:
             raise AssertionError("an epoch that is over was accepted")
 
     def fail_over(self, a: Number, b: Number, c: Number) -> None:
-        """This node steps down in the middle of a turn, and is promoted again: what was collected is dropped.
+        """This node steps down in the middle of a turn, and is promoted again: what was collected is dropped, accepts too.
 
         The clients of the producers go on from what they are told, and repeat what is not there, in order.
         """
@@ -251,9 +254,10 @@ class Turns:
             self.declare(name)
             self.held[name] = [data for _, data, _ in self.queues[name].messages()]
             missing = [data for data in before if data not in self.held[name]]
-            assert [data for data in before if data in self.held[name]] == self.held[name]
-            assert collected.issuperset(missing)
-        self.ops, self.published = [], []
+            back = [data for data in self.held[name] if data not in before]
+            assert [data for data in self.held[name] if data in before] == [d for d in before if d not in missing]
+            assert collected.issuperset(missing) and set(self.accepted).issuperset(back)
+        self.ops, self.published, self.accepted = [], [], []
         held = {data for messages in self.held.values() for data in messages}
         for client in self.clients.values():
             sent, handle = client.sent, client.handle
@@ -283,7 +287,7 @@ class Turns:
         assert all(op.safe for op in self.ops)
         assert self.room.seat.engine.errors == []
         self.room.seat.core.check()
-        self.ops, self.published = [], []
+        self.ops, self.published, self.accepted = [], [], []
 
 
 CALLS: list[Callable[..., None]] = [

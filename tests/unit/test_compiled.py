@@ -105,3 +105,8 @@ def test_it_is_asked_before_any_other_module_is_imported() -> None:
 def test_a_module_whose_constants_are_compiled_into_others_is_noted() -> None:
     """It would not be seen that such a constant is another one now: its value is written into what is compiled."""
     assert copied_from(compiled.MODULES) == set(compiled.CONSTANTS)
+
+
+def test_no_compiled_module_makes_an_object_without_its_constructor() -> None:
+    """Compiled classes refuse it, and not before the object is made: then the node ends."""
+    assert not [name for name in compiled.MODULES if "__new__(" in compiled.source(name).read_text()]
