@@ -255,7 +255,9 @@ class Turns:
             self.held[name] = [data for _, data, _ in self.queues[name].messages()]
             missing = [data for data in before if data not in self.held[name]]
             back = [data for data in self.held[name] if data not in before]
-            assert [data for data in self.held[name] if data in before] == [d for d in before if d not in missing]
+            assert [data for data in self.held[name] if data in before] == [
+                d for d in before if d not in missing
+            ]
             assert collected.issuperset(missing) and set(self.accepted).issuperset(back)
         self.ops, self.published, self.accepted = [], [], []
         held = {data for messages in self.held.values() for data in messages}
