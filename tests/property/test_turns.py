@@ -241,7 +241,9 @@ class Turns:
             raise AssertionError("an epoch that is over was accepted")
 
     def fail_over(self, a: Number, b: Number, c: Number) -> None:
-        """This node steps down in the middle of a turn, and is promoted again: what was collected is dropped, accepts too.
+        """This node steps down in the middle of a turn, and is promoted again: what was collected is dropped.
+
+        So what was accepted may be there again.
 
         The clients of the producers go on from what they are told, and repeat what is not there, in order.
         """
