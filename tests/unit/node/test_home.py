@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from threading import get_ident
 
+import pytest
+
 from qpidha.node.caller import FORKED
 from qpidha.node.home import NOWHERE, Home
 from qpidha.system import forks
@@ -25,6 +27,7 @@ def test_only_what_has_a_thread_is_told_of_a_fork() -> None:
     assert made.thread == FORKED
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 dislikes fork beside threads.
 def test_a_forked_child_is_no_home() -> None:
     made = Home(get_ident())
     child = os.fork()

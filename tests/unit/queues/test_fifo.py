@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qpidha import CallerError, SequenceSet
+from qpidha import ArgumentError, CallerError, SequenceSet
 from qpidha.queues import FifoQueue
 from tests.support.content_parts import Room
 from tests.support.node_parts import run
@@ -102,3 +102,28 @@ def test_a_queue_has_one_object_that_delivers_it() -> None:
             FifoQueue(handle)
 
     run(work())
+
+
+class Whole(int):
+    """An integer of a class of its own."""
+
+
+def test_arguments_are_checked_whatever_their_class() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        queue = room.declare("q")
+        fifo: FifoQueue[Any] = FifoQueue(queue)
+        queue.enqueue(b"one")
+        for wrong in (-1, True, "1", 2**63, None):
+            for arguments in ((wrong, 1), (1, wrong)):
+                with pytest.raises(ArgumentError):
+                    fifo.acquire(*arguments)
+        assert fifo.acquire(0) is fifo.acquire(1, Whole(0)) is None
+        taken = fifo.acquire(Whole(1), Whole(100))
+        assert taken is not None and list(taken[1]) == [b"one"]
+        with pytest.raises(ArgumentError, match="ids must be"):
+            fifo.accept([1])  # type: ignore[arg-type]
+        fifo.accept(taken[0])
+        assert (fifo.acquired, queue.depth) == (0, 0)
+
+    run(main())
