@@ -103,7 +103,7 @@ class FifoQueue(Generic[Op_co]):
             type(messages_max) is type(bytes_max) is int
             and 0 < messages_max <= MOST
             and 0 < bytes_max <= MOST
-        ):
+        ):  # Usual limits pass with one look: a call for each message checks them.
             LIMIT("messages_max", messages_max)
             LIMIT("bytes_max", bytes_max)
             if not messages_max or not bytes_max:
