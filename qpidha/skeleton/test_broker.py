@@ -101,8 +101,8 @@ async def consume(workload: Workload) -> None:
         await with_primary(workload, until_it_ends)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(10))
 def test_nothing_that_was_confirmed_is_lost(seed: int) -> None:
-    """A seed decides which nodes are killed and when; one that fails does so each time."""
+    """A seed chooses the faults. A broker that confirms too early loses something in most runs, not in all."""
     report = Rehearsal(one_node, publish, consume, seed=seed, values=60).run()
     assert report.confirmed == 60

@@ -170,7 +170,7 @@ def test_its_own_test_passes_and_finds_a_broken_broker(place: Path) -> None:
     hasty = broker.replace("        await op\n", "")
     assert hasty != broker
     (place / "broker.py").write_text(hasty)
-    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
     assert done.returncode == 1 and "Violation: S1" in done.stdout, done.stdout
 
 

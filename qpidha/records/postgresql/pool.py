@@ -217,6 +217,7 @@ class Pool:
         if not self._forked:
             for connection in idle:
                 await end(connection)
+            await self._servers.close()
 
 
 def _retrieved(task: asyncio.Task[list[asyncpg.Record]]) -> None:

@@ -35,6 +35,7 @@ that still waits for a lock ends the statement when its client is gone, so such 
 
 OTHERS_TIMEOUT_S = 0.1
 """After the first primary has answered: another one may be newer."""
+CLOSE_TIMEOUT_S = 0.5
 
 
 class NotUsable(Exception):
@@ -106,6 +107,8 @@ class Servers:
         self._timeline = 0
         self._timelines: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         """Of each connection."""
+        self._left: set[asyncio.Task[Primary]] = set()
+        """Attempts that are not needed any more. They end within ``connect_timeout_s``."""
 
     async def connect(self, commit: str, timeout_s: float) -> asyncpg.Connection[asyncpg.Record]:
         """A new connection to the primary: all servers are asked at once.
@@ -130,8 +133,35 @@ class Servers:
             errors = [error for task in ended if (error := task.exception()) is not None]
             chosen = self._choose([task.result() for task in ended if task.exception() is None], errors)
         finally:
-            await _drop(tasks, chosen)
+            self._leave(tasks, chosen)
         return chosen.connection
+
+    def _leave(self, tasks: Sequence[asyncio.Task[Primary]], chosen: Primary | None) -> None:
+        """Close what these attempts have opened or will open, except the chosen connection.
+
+        They are not cancelled: asyncpg closes a connection that is cancelled during its login as TLS asks for, and waits
+        up to 30 s for the server; the socket would be open longer than the caller's event loop.
+        """
+        for task in tasks:
+            if not task.done():
+                self._left.add(task)
+                task.add_done_callback(self._ended)
+            elif task.exception() is None and task.result() is not chosen:
+                task.result().connection.terminate()
+
+    def _ended(self, task: asyncio.Task[Primary]) -> None:
+        self._left.discard(task)
+        if not task.cancelled() and task.exception() is None:
+            task.result().connection.terminate()
+
+    async def close(self) -> None:
+        """Wait a moment for attempts that are not needed any more, then cancel them. May be called twice."""
+        if self._left:
+            await asyncio.wait([*self._left], timeout=CLOSE_TIMEOUT_S)
+        if left := [*self._left]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left)
 
     def replaced(self, connection: object) -> bool:
         """Whether a newer primary than that of this connection has been seen."""
@@ -271,19 +301,3 @@ async def _wait_for_answers(tasks: Sequence[asyncio.Task[Primary]]) -> None:
         if waiting and any(task.exception() is None for task in done):
             await asyncio.wait(waiting, timeout=OTHERS_TIMEOUT_S)
             return
-
-
-async def _drop(tasks: Sequence[asyncio.Task[Primary]], chosen: Primary | None) -> None:
-    """End the attempts that were not needed; that of the chosen server too if this call is cancelled meanwhile."""
-    for task in tasks:
-        task.cancel()
-    try:
-        await asyncio.wait(tasks)
-    except asyncio.CancelledError:
-        await asyncio.wait(tasks)  # They are cancelled, so they end now.
-        chosen = None
-        raise
-    finally:
-        for task in tasks:
-            if not task.cancelled() and task.exception() is None and task.result() is not chosen:
-                task.result().connection.terminate()

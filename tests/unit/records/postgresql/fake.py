@@ -133,6 +133,8 @@ class Fake:
         self.records: dict[str, tuple[int, str]] = {}
         self.sessions: dict[tuple[str, bytes], dict[str, Any]] = {}
         self.passwords: list[str | None] = []
+        self.cut = 0
+        """Logins that were cancelled."""
 
     async def connect(
         self, *, host: str, port: int, password: str | None, server_settings: dict[str, str], **_: Any
@@ -140,7 +142,11 @@ class Fake:
         server = self.servers[port - 1]
         self.passwords.append(password)
         if server.silent:
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                self.cut += 1
+                raise
         if server.fails is not None:
             raise server.fails
         made = Connection(self, server, server_settings)

@@ -78,18 +78,47 @@ def test_a_user_that_was_not_given_is_not_named(fake: Fake) -> None:
     assert "give a user, or allow this one from this host" in error and "None" not in error
 
 
-def test_a_call_that_is_cancelled_while_it_chooses_leaves_no_connection_open(fake: Fake) -> None:
-    async def main() -> None:
-        store = fake.store()
-        fake.servers[1].silent = True
-        for turns in range(12):
-            reading = asyncio.ensure_future(store._records.connect(5.0))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            assert not used(fake), f"cancelled after {turns} turns"
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_call_that_is_cancelled_while_it_chooses_leaves_no_connection_open(
+    fake: Fake, closes: bool
+) -> None:
+    async def main(turns: int) -> None:
+        store = fake.store(attempt_timeout_s=0.02)
+        reading = asyncio.ensure_future(store._records.connect(5.0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        if closes:
+            await store.close()
+            assert not tasks(), f"cancelled after {turns} turns"
+        if left := tasks():
+            await asyncio.wait(left)
+        assert not used(fake), f"cancelled after {turns} turns"
         await store.close()
+
+    def tasks() -> set[asyncio.Task[Any]]:
+        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+
+    fake.servers[1].silent = True
+    for turns in range(12):
+        asyncio.run(main(turns))
+
+
+def test_a_login_that_is_not_needed_any_more_is_not_cut(fake: Fake) -> None:
+    """Asyncpg would wait up to 30 s for the server to end its TLS."""
+
+    async def main() -> None:
+        store = fake.store(attempt_timeout_s=60.0)
+        fake.servers[1].silent = True
+        assert await store.read() is None
+        reading = asyncio.ensure_future(store._records.connect(5.0))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert fake.cut == 0
+        await store.close()
+        assert fake.cut == 2, "a server that does not answer does not hold up the end"
 
     asyncio.run(main())
 
