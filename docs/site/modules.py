@@ -10,6 +10,8 @@ import textwrap
 from itertools import pairwise
 from types import ModuleType
 
+from qpidha import compiled
+
 MODULES = (
     "qpidha",
     "qpidha.errors",
@@ -129,9 +131,14 @@ def described(place: str, name: str, value: object) -> str:
 
 def documented(name: str, value: object) -> str:
     """What stands below the assignment of a constant, in whichever module of ours that is."""
-    for module in [found for place, found in sys.modules.items() if place.split(".")[0] == "qpidha"]:
-        if vars(module).get(name) is value:
-            body = ast.parse(inspect.getsource(module)).body
+    for place, module in [*sys.modules.items()]:
+        if place.split(".")[0] == "qpidha" and vars(module).get(name) is value:
+            text = (
+                compiled.source(place).read_text("utf-8")
+                if place in compiled.MODULES
+                else inspect.getsource(module)
+            )
+            body = ast.parse(text).body
             for statement, after in pairwise(body):
                 named = {word.id for word in ast.walk(statement) if isinstance(word, ast.Name)}
                 assigns = isinstance(statement, (ast.Assign, ast.AnnAssign)) and name in named

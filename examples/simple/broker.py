@@ -64,8 +64,9 @@ class Broker:
         self.window = window
         """A client with more unconfirmed messages than this is not read from."""
         self.serving = False
-        self.clients: set[Client] = set()
-        self.waiting: set[Client] = set()
+        self.clients: dict[Client, None] = {}
+        """In the order in which they came; a set has another order in each process."""
+        self.waiting: dict[Client, None] = {}
         """Clients that know neither that this is the primary nor where it is."""
         self._deliver_scheduled = False
 
@@ -143,7 +144,7 @@ class Client(Framed):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._greet_by = asyncio.get_running_loop().time() + KNOWN_S_MAX
-        self.broker.waiting.add(self)
+        self.broker.waiting[self] = None
         self.greet()
 
     def greet(self) -> None:
@@ -153,7 +154,7 @@ class Client(Framed):
             return
         if broker.serving and broker.node.role.is_primary:  # Else it is about to be demoted.
             self.fifo = broker.fifo
-            broker.clients.add(self)
+            broker.clients[self] = None
             self._listen()
             self.send(protocol.WELCOME, U64.pack(broker.node.generation))
         elif (known := broker.primary) or loop.time() > self._greet_by:
@@ -163,7 +164,7 @@ class Client(Framed):
         else:
             loop.call_later(LOOK_S, self.greet)
             return
-        broker.waiting.discard(self)
+        broker.waiting.pop(self, None)
 
     def _listen(self) -> None:
         """Drop a client that was silent since the last call. A broken network does not report its end."""
@@ -174,8 +175,8 @@ class Client(Framed):
             asyncio.get_running_loop().call_later(SILENCE_MAX_S, self._listen)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.broker.clients.discard(self)
-        self.broker.waiting.discard(self)
+        self.broker.clients.pop(self, None)
+        self.broker.waiting.pop(self, None)
         if self.acquired:
             self.fifo.release(self.acquired)
 

@@ -73,7 +73,7 @@ class Prober:
             wanted = {record.primary[0]}
         else:
             return {}
-        infos = ((node, self.absences.info_of(node)) for node in wanted - {self._runtime.id})
+        infos = ((node, self.absences.info_of(node)) for node in sorted(wanted - {self._runtime.id}))
         return {node: info for node, info in infos if info is not None}
 
     async def _examine(self, node: NodeId, info: NodeInfo) -> None:

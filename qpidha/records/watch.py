@@ -18,7 +18,8 @@ class WatchedValue(Generic[T]):
     """
 
     def __init__(self, on_wait: Callable[[], None] | None = None) -> None:
-        self.waiting: set[asyncio.Future[None]] = set()
+        self.waiting: dict[asyncio.Future[None], None] = {}
+        """In the order in which they began to wait."""
         self.stamp = 0
         """Counts the changes; 0: nothing known yet."""
         self.begun = 0
@@ -94,11 +95,11 @@ class WatchedValue(Generic[T]):
             self._on_wait()
         self._impatient = self._impatient or fresh
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.add(waiter)
+        self.waiting[waiter] = None
         try:
             await waiter
         finally:
-            self.waiting.discard(waiter)
+            del self.waiting[waiter]
 
     def _wake(self) -> None:
         self._impatient = False

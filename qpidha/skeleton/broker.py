@@ -58,7 +58,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.serving = False
-        self.clients: set[StreamWriter] = set()
+        self.clients: list[StreamWriter] = []
 
     async def on_promote(self, generation: int) -> None:
         """This node is primary now. It has everything that was ever confirmed."""
@@ -85,7 +85,7 @@ class Broker:
         if not self.serving:
             writer.close()
             return
-        self.clients.add(writer)
+        self.clients.append(writer)
         fifo, taken = self.fifo, SequenceSet()
         try:
             while line := await reader.readline():
@@ -94,7 +94,7 @@ class Broker:
         except (ConnectionError, NotPrimary, ValueError) as error:  # The last: a line that is too long.
             log.info("client dropped: %s", error)
         finally:
-            self.clients.discard(writer)
+            self.clients.remove(writer)
             fifo.release(taken)  # In their old places, for the next one who takes.
             writer.transport.abort()
 

@@ -41,7 +41,7 @@ class WideBroker:
 
     def __init__(self) -> None:
         self.serving = False
-        self.sessions: set[Session] = set()
+        self.sessions: dict[Session, None] = {}
         self.mine: dict[str, str] = {}
         """Objects of `ForgetsAnObject`."""
 
@@ -90,7 +90,7 @@ class Session:
             self.writer.close()
             return
         self.fifo = self.broker.fifo
-        self.broker.sessions.add(self)
+        self.broker.sessions[self] = None
         self.send(generation=self.node.generation)
         try:
             while line := await asyncio.wait_for(self.reader.readline(), SILENCE_MAX_S):
@@ -99,7 +99,7 @@ class Session:
         except (OSError, asyncio.TimeoutError):
             pass
         finally:
-            self.broker.sessions.discard(self)
+            self.broker.sessions.pop(self, None)
             self.writer.transport.abort()
             if self.acquired and self.broker.fifo is self.fifo:
                 self.fifo.release(self.acquired)

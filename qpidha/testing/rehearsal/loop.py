@@ -8,9 +8,10 @@ killed runs no further callback, not even a ``finally``: its callbacks are parke
 from __future__ import annotations
 
 import asyncio
+import itertools
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol
 
@@ -120,6 +121,28 @@ class VirtualSelector(selectors.SelectSelector):
         return ready
 
 
+class NumberedFuture(asyncio.Future[Any]):
+    """A future with a hash that is the same in each run, so that sets of futures have the same order."""
+
+    def __init__(self, *, loop: VirtualLoop) -> None:
+        self._number = next(loop.numbers)
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task with a hash that is the same in each run, as `NumberedFuture`."""
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: VirtualLoop, **options: Any) -> None:
+        self._number = next(loop.numbers)
+        super().__init__(coro, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class Connections(Protocol):
     """What carries connections: `qpidha.testing.rehearsal.network.Network`."""
 
@@ -136,7 +159,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, network: Connections) -> None:
         self._selector = VirtualSelector()
         self._network = network
+        self.numbers = itertools.count()
+        """Of futures and tasks, in the order in which they are made."""
         super().__init__(self._selector)
+        self.set_task_factory(lambda loop, coro, **options: NumberedTask(coro, loop=self, **options))
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Make a future with a hash that is the same in each run."""
+        return NumberedFuture(loop=self)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""

@@ -337,9 +337,12 @@ async def within(seconds: float, work: Awaitable[None], otherwise: str) -> None:
 
 @contextmanager
 def chosen_randomness(rng: random.Random) -> Iterator[None]:
-    """While this lasts, uuids and other random bytes come from the seed."""
+    """While this lasts, uuids, other random bytes and the functions of `random` come from the seed."""
     urandom, os.urandom = os.urandom, rng.randbytes
+    state = random.getstate()
+    random.seed(rng.random())
     try:
         yield
     finally:
+        random.setstate(state)
         os.urandom = urandom

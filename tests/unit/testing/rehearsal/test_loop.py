@@ -56,3 +56,18 @@ def test_a_wait_without_a_timer_is_a_deadlock(loop: VirtualLoop) -> None:
     with pytest.raises(RuntimeError, match="deadlock"):
         loop.run_until_complete(asyncio.Event().wait())
     loop.close()
+
+
+def test_sets_of_futures_and_tasks_have_the_order_in_which_they_were_made(loop: VirtualLoop) -> None:
+    async def main() -> None:
+        futures = [loop.create_future() for _ in range(100)]
+        assert list({*futures[::-1]}) == futures
+        tasks = [asyncio.ensure_future(sleeping(0)) for _ in range(100)]
+        assert list({*tasks[::-1]}) == tasks
+        done, _ = await asyncio.wait(tasks)
+        assert list(done) == tasks
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
