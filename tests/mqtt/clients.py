@@ -10,7 +10,7 @@ from typing import Any
 
 from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MessageState
+from paho.mqtt.enums import CallbackAPIVersion, MessageState, MQTTErrorCode
 
 from tests.mqtt.brokers import Brokers, until
 
@@ -18,7 +18,29 @@ RELEASE_AGAIN = MessageState.MQTT_MS_RESEND_PUBREL
 
 
 class Paho(PahoClient):
-    """Paho 2.2 with one repair: an attempt to connect that fails must not undo that a message of QoS 2 was received."""
+    """Paho 2.2 with two repairs.
+
+    An attempt to connect that fails must not undo that a message of QoS 2 was received. And what another thread publishes
+    between connection and CONNACK must not be sent before the older messages that are sent again then (MQTT 4.6).
+    """
+
+    _greeted = False
+    """CONNACK has come, and what was under way is sent again."""
+
+    def reconnect(self) -> MQTTErrorCode:
+        self._greeted = False
+        return super().reconnect()
+
+    def _handle_connack(self) -> MQTTErrorCode:
+        with self._out_message_mutex:  # Reentrant. `publish` waits for it, and then may send.
+            result = super()._handle_connack()
+            self._greeted = True
+            return result
+
+    def _send_publish(self, *given: Any, **options: Any) -> MQTTErrorCode:
+        if not self._greeted and threading.current_thread() is not self._thread:
+            return MQTTErrorCode.MQTT_ERR_NO_CONN  # Then paho keeps it, in its order.
+        return super()._send_publish(*given, **options)
 
     def _messages_reconnect_reset_out(self) -> None:
         released = [m for m in self._out_messages.values() if m.state == RELEASE_AGAIN]
@@ -99,13 +121,19 @@ class Client:
         if (link := self.paho.socket()) is not None:
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
-        self.paho.loop_stop()
-        return self
+        return self._stopped()
 
     def stop(self) -> Client:
         """End the connection in order."""
         self.paho.disconnect()
+        return self._stopped()
+
+    def _stopped(self) -> Client:
         self.paho.loop_stop()
+        if (
+            link := self.paho.socket()
+        ) is not None:  # Its thread was stopped before it saw the end of the connection.
+            link.close()
         return self
 
     def die_with(self, brokers: Brokers) -> None:
