@@ -1,6 +1,8 @@
-"""The defect of paho that docs/mqtt.md describes, and its repair there and in these tests."""
+"""The defects of paho that docs/mqtt.md describes, and their repair there and in these tests."""
 
 from __future__ import annotations
+
+import socket
 
 import pytest
 from paho.mqtt.client import Client as PahoClient
@@ -25,3 +27,27 @@ def test_after_two_attempts_to_connect_a_message_that_was_received_is(
     for _ in range(2):  # As each attempt to connect begins.
         client._messages_reconnect_reset_out()
     assert message.state == then
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("made", "first"), [(PahoClient, b"new"), (Paho, b"old")])
+def test_what_is_published_before_connack_is_sent(made: type[PahoClient], first: bytes) -> None:
+    """If paho sends the older message first by itself, remove the repair here and in the page."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = made(CallbackAPIVersion.VERSION2, "c", clean_session=False)
+        client.publish("t", b"old", 1)
+        client.connect_async("127.0.0.1", server.getsockname()[1])
+        client.loop_start()
+        link, _ = server.accept()
+        with link:
+            received = link.recv(1000)
+            assert received[0] == 0x10, "CONNECT"
+            client.publish("t", b"new", 1)
+            link.sendall(b"\x20\x02\x00\x00")  # CONNACK
+            while b"old" not in received or b"new" not in received:
+                received += link.recv(1000)
+            assert min((b"old", b"new"), key=received.index) == first
+            client.disconnect()
+        client.loop_stop()
+        if (left := client.socket()) is not None:
+            left.close()
