@@ -143,15 +143,15 @@ class Servers:
         up to 30 s for the server; the socket would be open longer than the caller's event loop.
         """
         for task in tasks:
-            if not task.done():
+            if task.done():
+                self._ended(task, but=chosen)
+            else:
                 self._left.add(task)
                 task.add_done_callback(self._ended)
-            elif task.exception() is None and task.result() is not chosen:
-                task.result().connection.terminate()
 
-    def _ended(self, task: asyncio.Task[Primary]) -> None:
+    def _ended(self, task: asyncio.Task[Primary], *, but: Primary | None = None) -> None:
         self._left.discard(task)
-        if not task.cancelled() and task.exception() is None:
+        if not task.cancelled() and task.exception() is None and task.result() is not but:
             task.result().connection.terminate()
 
     async def close(self) -> None:

@@ -105,6 +105,23 @@ def test_a_call_that_is_cancelled_while_it_chooses_leaves_no_connection_open(
         asyncio.run(main(turns))
 
 
+def test_at_the_end_of_the_event_loop_no_connection_is_left_open(fake: Fake) -> None:
+    """`asyncio.run` cancels all tasks, in any order."""
+
+    async def main(turns: int) -> None:
+        store = fake.store()
+        connecting = asyncio.ensure_future(store._records.connect(5.0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert not connecting.done(), "the other server is silent"
+
+    for backwards in (False, True):
+        fake.servers[backwards].silent, fake.servers[not backwards].silent = True, False
+        for turns in range(12):
+            asyncio.run(main(turns))
+            assert not used(fake), f"ended after {turns} turns"
+
+
 def test_a_login_that_is_not_needed_any_more_is_not_cut(fake: Fake) -> None:
     """Asyncpg would wait up to 30 s for the server to end its TLS."""
 
