@@ -1,7 +1,7 @@
 """A cable with delay, jitter, reordering and duplication: frames go from one tap device to another.
 
 Its delay is for one way; a round trip takes two. Run as a program by `Cable`, with the descriptors of both devices.
-Each line on standard input sets all properties; the end of it is the end of the cable.
+Each line on standard input sets all properties, and is answered by an empty line; the end of it is the end of the cable.
 """
 
 from __future__ import annotations
@@ -53,22 +53,24 @@ class Cable:
         """The process has the devices: the caller's descriptors are closed."""
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, str(Path(__file__)), *map(str, taps)],
-            stdin=subprocess.PIPE, pass_fds=taps,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=taps,
         )  # fmt: skip
         for tap in taps:
             os.close(tap)
 
     def set(self, quality: Quality) -> None:
-        """Treat frames like this from now on."""
-        assert self._process.stdin is not None
+        """Treat frames like this. Returns when those that are sent from now on are."""
+        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write((" ".join(map(str, astuple(quality))) + "\n").encode())
         self._process.stdin.flush()
+        assert self._process.stdout.readline(), "the cable's process has ended"
 
     def close(self) -> None:
         """Unplug it."""
         self._process.kill()
         self._process.wait()
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
@@ -95,6 +97,7 @@ class Forwarder:
                     *lines, waiting = (waiting + data).split(b"\n")
                     for line in lines:
                         self._quality = Quality(*map(float, line.split()))
+                        os.write(sys.stdout.fileno(), b"\n")
                 else:
                     return
             self._deliver()
