@@ -25,7 +25,7 @@ class RoleEntered(NodeEvent):
 
 @dataclass(frozen=True, slots=True)
 class LinkClosed(NodeEvent):
-    """A backup has closed its link to this node without giving a reason. It stopped, or it will connect again."""
+    """A backup's link to this node has ended in order: it stopped, will connect again, or this node is no primary now."""
 
     name: ClassVar = "link closed"
     peer: str

@@ -157,6 +157,9 @@ class Links:
             pass  # It was a port scan, a health check, or another node's prober: however it ended.
         elif peer.uses_another:
             pass  # A backup tried several addresses of this node at once.
+        elif peer.welcomed and runtime.replica.primary is None:
+            # This node was primary, and is not any more. Its backups go to the next one: nobody would clear a trouble.
+            runtime.tell(LinkClosed(peer.name, why or peer.silence))
         elif why or not peer.welcomed:
             runtime.troubles.report(
                 LinkFromPeerFailed(peer.name, why or f"before its handshake {peer.silence}")

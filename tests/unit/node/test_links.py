@@ -382,6 +382,24 @@ def test_a_backup_that_leaves_in_good_order_is_an_event_and_no_trouble() -> None
     run(main())
 
 
+def test_links_that_end_because_this_node_is_not_primary_any_more_are_no_trouble() -> None:
+    """The backups go to the next primary. A trouble would stand until it fades, and `qpidha status` would fail."""
+
+    async def main() -> None:
+        site = Site()
+        site.seat.lead("b")
+        peer = await site.accepted()
+        hear(peer, hello("b"))
+        peer.welcomed = True
+        site.seat.core.primary = None
+        peer.why = "generation 2 has another primary"
+        peer.closed(None)
+        assert site.events == [LinkClosedEvent("node 'b'", "generation 2 has another primary")]
+        assert site.seat.runtime.troubles.standing() == []
+
+    run(main())
+
+
 def test_a_node_that_stops_reports_no_link() -> None:
     async def main() -> None:
         site = Site()
