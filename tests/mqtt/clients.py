@@ -25,7 +25,7 @@ class Paho(PahoClient):
     """
 
     _greeted = False
-    """CONNACK has come, and what was under way is sent again."""
+    """CONNACK has come: what was under way is sent again first."""
 
     def reconnect(self) -> MQTTErrorCode:
         self._greeted = False
@@ -33,12 +33,11 @@ class Paho(PahoClient):
 
     def _handle_connack(self) -> MQTTErrorCode:
         with self._out_message_mutex:  # Reentrant. `publish` waits for it, and then may send.
-            result = super()._handle_connack()
             self._greeted = True
-            return result
+            return super()._handle_connack()
 
     def _send_publish(self, *given: Any, **options: Any) -> MQTTErrorCode:
-        if not self._greeted and threading.current_thread() is not self._thread:
+        if not self._greeted:
             return MQTTErrorCode.MQTT_ERR_NO_CONN  # Then paho keeps it, in its order.
         return super()._send_publish(*given, **options)
 

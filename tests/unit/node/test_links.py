@@ -101,6 +101,14 @@ class Site:
         assert isinstance(made, Peer)
         return made
 
+    async def welcomed(self) -> Peer:
+        """Node a is primary, and its backup b has a link to it."""
+        self.seat.lead("b")
+        peer = await self.accepted()
+        hear(peer, hello("b"))
+        peer.welcomed = True
+        return peer
+
     async def connected(self) -> Peer:
         """A backup has connected to primary b."""
         await self.links.connect("b", info("b"), self.owner)
@@ -371,10 +379,7 @@ def test_an_error_on_a_link_that_a_peer_opened_is_reported_under_its_name() -> N
 def test_a_backup_that_leaves_in_good_order_is_an_event_and_no_trouble() -> None:
     async def main() -> None:
         site = Site()
-        site.seat.lead("b")
-        peer = await site.accepted()
-        hear(peer, hello("b"))
-        peer.welcomed = True
+        peer = await site.welcomed()
         peer.closed(None)
         assert site.events == [LinkClosedEvent("node 'b'", "closed by the other end")]
         assert site.seat.runtime.troubles.standing() == []
@@ -387,10 +392,7 @@ def test_links_that_end_because_this_node_is_not_primary_any_more_are_no_trouble
 
     async def main() -> None:
         site = Site()
-        site.seat.lead("b")
-        peer = await site.accepted()
-        hear(peer, hello("b"))
-        peer.welcomed = True
+        peer = await site.welcomed()
         site.seat.core.primary = None
         peer.why = "generation 2 has another primary"
         peer.closed(None)
