@@ -53,6 +53,7 @@ def plain_postgresql(folder: Path, host: str) -> tuple[list[Server], str]:
         "unix_socket_directories": "",
         "hba_file": str(access),
         "shared_buffers": "16MB",
+        "dynamic_shared_memory_type": "mmap",  # In its folder: a killed server leaves nothing elsewhere.
     }
     command = [str(tools / "postgres"), "-D", str(data)]
     for name, value in options.items():

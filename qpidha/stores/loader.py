@@ -22,7 +22,7 @@ from qpidha.stores.contents import Contents, Shelved
 from qpidha.stores.pieces import Pieces, QueueImages, Read, Room
 from qpidha.stores.progress import Progress, Reading, silent, watched
 from qpidha.stores.queue import Queue, where
-from qpidha.stores.reading import is_disk_fault, staged_keys, stored_status, tables_are_sound
+from qpidha.stores.reading import damaged_text, is_disk_fault, staged_keys, stored_status, tables_are_sound
 from qpidha.stores.report import Damage
 from qpidha.stores.row import Row
 from qpidha.stores.schema import (
@@ -98,8 +98,7 @@ class _Loading:
     """One pass: each step adds to the contents and to the findings."""
 
     def __init__(self, db: sqlite3.Connection, application: int, progress: Progress, room: Room) -> None:
-        # Damaged text must fail its checksum, not the decoder.
-        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        db.text_factory = damaged_text
         self._db = db
         self._application = application
         self._progress = progress
@@ -207,7 +206,7 @@ class _Loading:
 
     def _load_dead(self) -> None:
         for key, ids, crc in self._db.execute("SELECT key, ids, crc FROM dead"):
-            if crc != checksum((key, ids)):
+            if type(crc) is not int or crc != checksum((key, ids)):
                 self._report("dead", f"the note about consumed messages of batch {key} fails its checksum")
             else:
                 self._dead[key] = (ids, crc)
@@ -219,7 +218,7 @@ class _Loading:
             "SELECT key, queue, name, settle, kind, lineage, next, held, digest, crc FROM queues"
         ):
             key, _, name, _, _, _, _, held, digest, crc = row
-            if crc != crc32(pack(row[:-1])):
+            if type(crc) is not int or crc != crc32(pack(row[:-1])):
                 self._report("queue", f"queue row {key} ({name!r}) fails its checksum")
                 continue
             try:
@@ -280,14 +279,14 @@ class _Loading:
     def _stored(self, row: tuple[Any, ...]) -> Row | None:
         """Check one row of batches; None, and a finding, if it does not verify."""
         key, _, first, count, ids, data, crc = row
-        if type(data) is not bytes or crc != crc32(data, crc32(self._pack(row[:5]))):
+        if type(data) is not bytes or type(crc) is not int or crc != crc32(data, crc32(self._pack(row[:5]))):
             self._report("batch", f"{self._where(row)} fails its checksum")
             return None
         contents = self._contents
-        contents.next_row_key = max(contents.next_row_key, key + 1)
         try:
+            contents.next_row_key = max(contents.next_row_key, key + 1)
             return self._row(key, decode_ids(unsigned(first), count, ids), Batch.parse(data), crc)
-        except (ValueError, MalformedFrame) as error:
+        except (TypeError, ValueError, MalformedFrame) as error:
             self._report("batch", f"{self._where(row)}: {error}")
             return None
 
@@ -309,15 +308,15 @@ class _Loading:
             "SELECT key, queue, name, generation, fate, ids, crc, data FROM quarantine"
         ):
             head: Values = (key, queue, name, generation, fate, ids)
-            if not isinstance(data, bytes) or crc != checksum(head, data):
-                self._report("quarantine", f"quarantined batch {key} of queue {name!r} fails its checksum")
+            if type(data) is not bytes or type(crc) is not int or crc != checksum(head, data):
+                self._report("quarantine", f"quarantined batch {key!r} of queue {name!r} fails its checksum")
                 continue
-            contents.next_row_key = max(contents.next_row_key, key + 1)
             try:
+                contents.next_row_key = max(contents.next_row_key, key + 1)
                 kept = self._row(key, SequenceSet.decode(ids), Batch.parse(data), crc)
                 of, why = UUID(bytes=queue), Fate(fate)
-            except (ValueError, MalformedFrame) as error:
-                self._report("quarantine", f"quarantined batch {key} of queue {name!r}: {error}")
+            except (TypeError, ValueError, MalformedFrame) as error:
+                self._report("quarantine", f"quarantined batch {key!r} of queue {name!r}: {error}")
                 continue
             assert kept.batch is not None
             change = Quarantine(of, name, generation, kept.ids, kept.batch, why)

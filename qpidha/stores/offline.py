@@ -19,13 +19,16 @@ from qpidha.stores.loader import Loaded, load
 from qpidha.stores.lock import Lock, read_through
 from qpidha.stores.progress import Progress, silent
 from qpidha.stores.queue import Queue
-from qpidha.stores.reading import is_disk_fault, stored_status
+from qpidha.stores.reading import damaged_text, is_disk_fault, stored_status
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
+from qpidha.stores.schema import Value
 from qpidha.stores.wal import check_wal
 
 AUDIT_LINES_SHOWN = 20
 NOTHING = Space(0, 0)
 LINES = integer(0, 2**31 - 1)
+YEAR_10000 = 253402300800.0
+"""From then on Python has no dates; in seconds since the epoch."""
 
 
 def _layout(directory: Path | str) -> Layout:
@@ -255,10 +258,24 @@ def _read(layout: Layout, progress: Progress) -> tuple[Loaded, tuple[AuditLine, 
 
 def audit_of(db: sqlite3.Connection, lines_max: int = AUDIT_LINES_SHOWN) -> tuple[AuditLine, ...]:
     """The last lines of the audit record, oldest first."""
+    db.text_factory = damaged_text
     rows = db.execute(
         "SELECT at, event, generation, queue, detail FROM audit ORDER BY line DESC LIMIT ?", (lines_max,)
     ).fetchall()
-    return tuple(AuditLine(*row) for row in reversed(rows))
+    return tuple(_audit_line(*row) for row in reversed(rows))
+
+
+def _audit_line(at: Value, event: Value, generation: Value, queue: Value, detail: Value) -> AuditLine:
+    if (
+        isinstance(at, float)
+        and 0 <= at < YEAR_10000
+        and isinstance(event, str)
+        and isinstance(generation, int)
+        and isinstance(queue, str)
+        and isinstance(detail, str)
+    ):
+        return AuditLine(at, event, generation, queue, detail)
+    return AuditLine(0.0, "unreadable", 0, "", "")
 
 
 def report_of(

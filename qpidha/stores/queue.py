@@ -71,10 +71,10 @@ class Aside:
         self.rows = RowIndex()
 
 
-def where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
-    """The name of a batch in a finding, with the identities it says it holds."""
+def where(queue: Queue | None, key: Value, first: Value, count: Value) -> str:
+    """The name of a batch in a finding, with the identities it says it holds. Its values may be anything: see `Value`."""
     name = repr(queue.spec.name) if queue is not None else "(unknown)"
     ids = ""
     if isinstance(first, int) and isinstance(count, int):
         ids = f", {count} messages from id {unsigned(first)}"
-    return f"batch {key} of queue {name}{ids}"
+    return f"batch {key!r} of queue {name}{ids}"

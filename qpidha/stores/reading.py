@@ -1,4 +1,4 @@
-"""What all reads of a database have in common: its status, and whether an error is one of the disk."""
+"""What all reads of a database have in common: its status, damaged text, whether an error is one of the disk."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def stored_status(db: sqlite3.Connection, version: int | None = None) -> tuple[S
     if db.execute("SELECT * FROM seal").fetchall() != [seal_row(status, version)]:
         raise ValueError("the status, or its seal, is not the one that was stored last")
     return status, tally
+
+
+def damaged_text(raw: bytes) -> str:
+    """Text as a reader that verifies rows wants it (``text_factory``): it must fail its checksum, not the decoder."""
+    return raw.decode("utf-8", "replace")
 
 
 def tables_are_sound(db: sqlite3.Connection, version: int) -> bool:

@@ -40,11 +40,12 @@ class QueueReport:
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """One line of the audit record."""
+    """One line of the audit record. No checksum covers it, because no decision depends on it."""
 
     at: float
-    """Wall-clock time of the commit, seconds since the epoch. For people: no decision depends on it."""
+    """Wall-clock time of the commit, seconds since the epoch. For people."""
     event: str
+    """What happened; ``unreadable``: the line is damaged, and nothing else of it is known."""
     generation: Generation
     queue: str
     detail: str

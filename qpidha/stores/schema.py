@@ -76,7 +76,8 @@ SHARED_BYTES_MAX: Final = 64
 SETTLES: Final[dict[object, Settle]] = {int(settle): settle for settle in Settle}
 """By the number in a row. Not by the call of the enumeration: there may be very many rows."""
 
-Value: TypeAlias = int | str | bytes | None
+Value: TypeAlias = int | float | str | bytes | None
+"""What a damaged row may have in any column, its key too: SQLite does not hold a column to its type."""
 Values: TypeAlias = tuple[Value, ...]
 
 

@@ -36,6 +36,7 @@ OPTIONS = {
     "ssl": "on",
     "max_connections": "60",
     "shared_buffers": "16MB",
+    "dynamic_shared_memory_type": "mmap",  # In its folder: a killed server leaves nothing elsewhere.
     "synchronous_commit": "off",
     "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "100ms",

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from qpidha import compiled
+from qpidha.testing import Walk
+from tests.simulation.test_seeds import SAVED
 from tests.support.missing import leave_out
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,3 +59,9 @@ def test_an_error_of_one_way_would_be_seen() -> None:
     """Other seeds have other digests: the comparison above can fail."""
     walks = walked("1", 0, 2)["walks"]
     assert len({walk["digest"] for walk in walks}) == len(walks)
+
+
+@pytest.mark.parametrize("seed", SAVED)
+def test_seeds_that_once_found_something(seed: int) -> None:
+    """On compiled modules, if they are there; `tests/simulation` runs the sources."""
+    Walk(seed).run()

@@ -18,7 +18,7 @@ from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores import SqliteStore, database, inspect, offline, read_audit, read_status
 from qpidha.stores.loader import Loaded
 from qpidha.stores.offline import read_image, unused
-from qpidha.stores.report import Damage
+from qpidha.stores.report import AuditLine, Damage
 from qpidha.stores.schema import (
     Tally,
     Value,
@@ -245,6 +245,33 @@ def test_an_audit_record_that_cannot_be_read_hides_nothing_else(store: Path) -> 
     assert [queue.name for queue in report.queues] == ["orders", "mails"]
     with pytest.raises(StoreFailed, match="no such table"):
         read_audit(store)
+
+
+@pytest.mark.parametrize("column", ["at", "event", "generation", "queue", "detail"])
+@pytest.mark.parametrize("value", ["NULL", "x'ff'", "CAST(x'ff' AS TEXT)", "9e999", "-1"])
+def test_a_damaged_line_of_the_audit_record_is_shown_as_such(store: Path, column: str, value: str) -> None:
+    """No checksum covers it, so any value may be there. A number in a column of text is text for SQLite."""
+    with closing(sqlite3.connect(store / "store.db")) as db:
+        db.execute(f"UPDATE audit SET {column} = {value} WHERE line = (SELECT max(line) FROM audit)")
+        db.commit()
+    *before, line = read_audit(store)
+    assert all(whole.event != "unreadable" for whole in before)
+    if value in DAMAGED[column]:
+        assert line == AuditLine(0.0, "unreadable", 0, "", "")
+    else:
+        assert line.event != "unreadable"
+    assert inspect(store).audit == (*before, line)
+
+
+TEXT_DAMAGED = ("NULL", "x'ff'")
+DAMAGED = {
+    "at": ("NULL", "x'ff'", "CAST(x'ff' AS TEXT)", "9e999", "-1"),
+    "event": TEXT_DAMAGED,
+    "generation": ("NULL", "x'ff'", "CAST(x'ff' AS TEXT)", "9e999"),
+    "queue": TEXT_DAMAGED,
+    "detail": TEXT_DAMAGED,
+}
+"""The values that a column cannot have."""
 
 
 def test_a_database_message_with_an_undecodable_name(store: Path) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from qpidha.cli.saving import lines_of_saved
 from qpidha.errors import (
     ArgumentError,
     StoreDamaged,
@@ -73,6 +74,17 @@ def test_everything_is_saved_and_restored(directory: Path, file: Path, tmp_path:
     if in_use:
         store.close(clean=True)
     assert sorted(os.listdir(tmp_path)) == ["new", "saved.qpidha", "store"]
+
+
+def test_a_damaged_time_of_saving_is_not_known(directory: Path, file: Path) -> None:
+    opened(directory).close(clean=True)
+    save(directory, file)
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE audit SET at = 'soon'")
+        db.commit()
+    found = read_saved(file)
+    assert found.at == 0 and not found.store.damage
+    assert lines_of_saved(found)[0].endswith("at an unknown time; it verifies")
 
 
 def test_messages_are_the_same(directory: Path, file: Path, tmp_path: Path) -> None:
