@@ -182,7 +182,10 @@ class Replica:
         """The queue that the configuration has under this name, or else this node's own. O(1). Raises `ArgumentError`."""
         TEXT("name", name)
         objects = self.state.configuration
-        found = None if objects is None else queue_object(objects, name)
+        try:
+            found = None if objects is None else queue_object(objects, name)
+        except UnicodeEncodeError:  # No queue can have this name.
+            return None
         if found is not None:
             return found.queue
         own = self.state.local.named(name, Level.NONE)

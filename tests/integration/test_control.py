@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -108,6 +110,30 @@ def test_other_work_goes_on_while_a_long_answer_is_made(
     asyncio.run(scenario())
     assert len(seen) == 3000
     assert max(map(seen.count, set(seen))) <= control.QUEUES_A_PIECE
+
+
+ODD = (None, True, -1, 1.5, 2**64, 10**30, "", "a", "\ud800", "\0", [], [1], {}, {"a": 1}, str(UUID(int=1)))
+
+
+def test_any_values_in_a_question_get_an_answer(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        unexpected: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unexpected.append(context))
+        async with World() as world:
+            node = await world.start("a", control=tmp_path / "s")
+            await node.promote()
+            await node.declare("a").enqueue(b"x")
+            for command in ("status", "why", "unconfirmed", "promoted"):
+                right: dict[str, Any] = {"queue": "a", "id": 1, "generation": 1, "queues": 1}
+                for field, odd in itertools.product(right, ODD):
+                    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+                    writer.write(json.dumps({"command": command, **right, field: odd}).encode() + b"\n")
+                    answer = json.loads(await reader.readline())
+                    assert answer["ok"] or answer["error"], (command, field, odd)
+                    writer.close()
+        assert not unexpected
+
+    asyncio.run(scenario())
 
 
 def test_an_invalid_question_gets_an_answer_and_harms_no_other_client(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import importlib
 import inspect
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing, suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, is_typeddict
+from typing import Any, NamedTuple, Protocol, TypeAlias, is_typeddict
 
 import pytest
 import trustme
@@ -76,7 +77,7 @@ from qpidha.tracing import Spans
 from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
 from qpidha.web import EventLog, NodeServer, ServerFiles, Tokens
 from tests.support.cores import Node as CoreNode
-from tests.support.door_values import CallersOwnError, argument
+from tests.support.door_values import ODD, RIGHT, CallersOwnError, argument
 from tests.support.harness import Recorder, until
 
 MODULES = (
@@ -316,7 +317,10 @@ def contents(node: Node) -> dict[str, list[tuple[int, bytes]]]:
     return {queue.name: list(queue) for queue in node.queues}
 
 
-CONTENT = "queue declare status delete publish renew_listener table transaction producer".split()
+CONTENT = (
+    "queue declare status delete publish renew_listener table transaction producer producers barrier why unconfirmed"
+    " watch_table wait_in_sync wait_serving"
+).split()
 """Called of the primary."""
 
 
@@ -469,6 +473,26 @@ def arguments(
     return positional, named
 
 
+def with_one(
+    call: Any, place: int, value: Any, own: dict[str, Callable[[], Any]]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments of which the one at this place is the value, and the others are right, as far as that is known."""
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for number, p in enumerate(parameters(call)):
+        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and number != place:
+            continue
+        right = [own[p.name]] if p.name in own else RIGHT.get(p.name, [])
+        given = value if number == place else right[0]() if right else p.default
+        if p.name in UNUSABLE_SIZES and not reasonable(given):
+            given = 3
+        if p.kind is p.KEYWORD_ONLY:
+            named[p.name] = given
+        elif p.kind is not p.VAR_KEYWORD:
+            positional.append(None if given is p.empty else given)
+    return positional, named
+
+
 def reasonable(value: object) -> bool:
     if isinstance(value, int):
         return value < 100_000 or value > 2**62
@@ -491,19 +515,28 @@ async def perform(call: Any, positional: list[Any], named: dict[str, Any]) -> No
         await close()
 
 
+Draw: TypeAlias = Callable[[Any, dict[str, Callable[[], Any]]], tuple[list[Any], dict[str, Any]]]
+"""Arguments for a call, where some of this very cluster are known by the names of parameters."""
+
+
+async def attempt(stage: Stage, target: Target, draw: Draw) -> None:
+    """Make one call; nothing may come out of it but what is documented."""
+    instance = await stage.of(target) if target.owner else None
+    call = target.call if instance is None else getattr(instance, target.attribute)
+    positional, named = draw(call, stage.own(target))
+    try:
+        await perform(call, positional, named)
+    except documented(target.name):
+        pass
+    except BaseException as error:
+        raise AssertionError(f"{target.name} raised {type(error).__name__}: {error}") from error
+    finally:
+        await release(stage, instance)
+
+
 async def fuzz(stage: Stage, target: Target, draw: random.Random) -> None:
     for _ in range(CALLS if target.owner is not Node else 6):
-        instance = await stage.of(target) if target.owner else None
-        call = target.call if instance is None else getattr(instance, target.attribute)
-        positional, named = arguments(draw, call, stage.own(target))
-        try:
-            await perform(call, positional, named)
-        except documented(target.name):
-            pass
-        except BaseException as error:
-            raise AssertionError(f"{target.name} raised {type(error).__name__}: {error}") from error
-        finally:
-            await release(stage, instance)
+        await attempt(stage, target, partial(arguments, draw))
 
 
 async def release(stage: Stage, instance: Any) -> None:
@@ -530,6 +563,12 @@ CONSTRUCTED_BY_US = {
     "ProducerOp", *(f"Sync{name}" for name in ("Node", "Queue", "Table", "Configuration", "Transaction", "Op")),
 }  # fmt: skip
 """Classes of which only the library makes instances."""
+CALLED = [
+    target
+    for name, target in sorted(FUZZED.items())
+    if name not in CONSTRUCTED_BY_US and not (target.owner and is_value(target.owner))
+]
+"""Those that get arguments."""
 
 
 def test_every_public_call_is_reached() -> None:
@@ -567,16 +606,36 @@ def _in_a_directory_of_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_nothing_but_the_documented_errors_comes_out(seed: int) -> None:
     """No node stops and no store changes: afterwards both nodes hold the same, and their stores open again."""
 
-    async def main(directory: Path) -> None:
-        stage = Stage(directory)
-        await stage.start()
+    async def attack(stage: Stage) -> None:
         draw = random.Random(seed)
-        for name, target in sorted(FUZZED.items()):
-            if name in CONSTRUCTED_BY_US or (target.owner and is_value(target.owner)):
-                continue
+        for target in CALLED:
             await fuzz(stage, target, draw)
             if target.owner in (Node, Queue, Table, Configuration, Transaction, Op, FifoQueue, DeliveryQueue):
                 await stage.check()
+
+    staged(attack)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_one_odd_value_at_any_place(odd: str) -> None:
+    """Each parameter of each call once, while the others are right."""
+
+    async def attack(stage: Stage) -> None:
+        for target in CALLED:
+            for place in range(len(parameters(target.call))):
+                value = ODD[odd]()
+                await attempt(stage, target, lambda call, own, n=place, v=value: with_one(call, n, v, own))
+
+    staged(attack)
+
+
+def staged(attack: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
+    """Attack a cluster, then check it and its stores."""
+
+    async def main(directory: Path) -> None:
+        stage = Stage(directory)
+        await stage.start()
+        await attack(stage)
         await stage.check()
         await stage.stop()
 

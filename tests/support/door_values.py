@@ -84,6 +84,24 @@ JUNK: list[Callable[[], Any]] = [
     object, lambda: object, lambda: Hostile, Hostile, lambda: len, lambda: coroutine, CallersOwnError,
     lambda: QpidhaError("x"), lambda: ..., lambda: NotImplemented, MemoryNetwork,
 ]  # fmt: skip
+ODD: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "True": lambda: True,
+    "-1": lambda: -1,
+    "0.5": lambda: 0.5,
+    "2**64": lambda: 2**64,
+    "an int that compares as it likes": lambda: Elastic(-5),
+    "NaN": lambda: math.nan,
+    "text that cannot be encoded": lambda: "\ud800",
+    "long text": lambda: "x" * 70_000,
+    "bytes": lambda: b"x",
+    "a released view": released,
+    "an iterator that fails": failing,
+    "a uuid": lambda: UUID(int=9),
+    "an object": object,
+    "an object that raises in every operation": Hostile,
+}
+"""By name: of each kind that a call may forget one."""
 RECORDS = [
     kind
     for module in (types, journal)

@@ -504,6 +504,13 @@ def test_a_queue_written_by_hand_is_a_name_or_a_uuid() -> None:
     assert queue_ref(replica, 7) == 7
 
 
+def test_a_name_that_cannot_be_encoded_is_that_of_no_queue() -> None:
+    replica = Node().promoted().replica
+    assert replica.find("\ud800") is None
+    assert conclude(explain(replica, "\ud800", 1)).verdict is Verdict.NO_QUEUE
+    assert queue_ref(replica, "\ud800") == "\ud800"
+
+
 # --- time passes while it searches ---------------------------------------------------------------
 
 
