@@ -29,7 +29,7 @@ from qpidha.cli.text import View, name, names, number, printable
 from qpidha.cli.work import LeftOut, TimeUp, gather, hung, one, require_no_cluster
 from qpidha.node.ask import NoAnswer, ask_blocking
 
-ELSEWHERE = "they run elsewhere, or were never started here"
+ELSEWHERE = "on another one, or never started"
 GRACE_S = 0.5
 """How much longer than the time limit to wait for a thread: it does not end if its disk does not answer."""
 
@@ -108,7 +108,7 @@ def run_status(args: argparse.Namespace) -> int:
         deliver_text(
             args,
             code,
-            [f"not asked: {names(args.elsewhere)}, which have no store on this machine: {ELSEWHERE}"],
+            [f"not asked: {names(args.elsewhere)} (no store on this machine: {ELSEWHERE})"],
         )
     if isinstance(record, BaseException):
         complain(f"cannot read the record: {about(args.cluster, record)}")

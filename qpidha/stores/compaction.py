@@ -17,7 +17,7 @@ from pathlib import Path
 
 from qpidha.errors import StoreDirty, StoreFailed
 from qpidha.journal import StoreState
-from qpidha.stores.database import Space, demand, failures, reader, space_of
+from qpidha.stores.database import Space, copy_into, demand, failures, reader, space_of
 from qpidha.stores.files import Layout
 from qpidha.stores.loader import load
 from qpidha.stores.offline import inspect, unused
@@ -97,7 +97,7 @@ def rewrite(layout: Layout, progress: Progress = silent) -> None:
         uri = f"{layout.database.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
             with watched(db, lambda: copied(new.stat().st_size, total)):
-                db.execute("VACUUM INTO ?", (str(new),))
+                copy_into(new, db)
             old_status = db.execute("SELECT * FROM status").fetchall()
         with closing(sqlite3.connect(new, isolation_level=None)) as db:
             demand(db, "journal_mode", "WAL", "wal")

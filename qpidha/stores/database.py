@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -210,6 +211,11 @@ def reader(layout: Layout) -> Iterator[sqlite3.Connection]:
 def checkpoint(db: sqlite3.Connection, kind: str) -> None:
     """Move the log into the database. A reader may delay it; a failing disk raises sqlite3.Error."""
     db.execute(f"PRAGMA wal_checkpoint({kind})").fetchall()
+
+
+def copy_into(file: Path, db: sqlite3.Connection) -> None:
+    """Write all rows of a database into this empty file, without free space. O(store)."""
+    db.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(file),))  # A name of a file need not be UTF-8.
 
 
 def space_of(db: sqlite3.Connection) -> Space:

@@ -22,7 +22,7 @@ from qpidha.checks import CALLBACK, PATH
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreState
 from qpidha.settings import check_node_id
-from qpidha.stores.database import BUSY_TIMEOUT_S, demand, failures, space_of, upgrade
+from qpidha.stores.database import BUSY_TIMEOUT_S, copy_into, demand, failures, space_of, upgrade
 from qpidha.stores.files import Identity, Layout, noted_damage, require_regular, require_suitable
 from qpidha.stores.loader import Loaded, load
 from qpidha.stores.lock import Lock
@@ -210,7 +210,7 @@ def _copy_database(layout: Layout, new: Path, in_use: bool, progress: Progress) 
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as db:
         try:
             with watched(db, look):
-                db.execute("VACUUM INTO ?", (str(new),))
+                copy_into(new, db)
         except sqlite3.DatabaseError as error:
             if is_disk_fault(error) or isinstance(error, sqlite3.OperationalError):
                 raise

@@ -195,7 +195,7 @@ def test_nodes_of_other_machines_are_not_asked(
     def commands() -> None:
         code, out, _ = run(capsys, "status", "--cluster", here / "qpidha.toml")
         assert code == OK
-        assert "node a: " in out and "not asked: b, which have no store on this machine" in out
+        assert "node a: " in out and "not asked: b (no store on this machine" in out
         monkeypatch.setenv("QPIDHA_CLUSTER", str(here / "qpidha.toml"))
         assert "promote while active" in run(capsys, "promote")[2], "it was the only node that is here"
         assert run(capsys, "why")[0] == OK
@@ -219,7 +219,7 @@ def test_the_record_is_shown_where_no_node_is(here: Path, capsys: pytest.Capture
     code, out, err = run(capsys, "status")
     assert code == UNREACHABLE
     assert out.splitlines()[0] == (
-        "not asked: a, b, which have no store on this machine: they run elsewhere, or were never started here"
+        "not asked: a, b (no store on this machine: on another one, or never started)"
     )
     assert "record: there is none" in out and err == ""
     for command in (["promote"], ["why"], ["store", "inspect"], ["store", "rank"], ["store", "compact"]):

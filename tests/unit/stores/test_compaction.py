@@ -15,6 +15,7 @@ from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
 from qpidha.errors import StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Insert
 from qpidha.stores import SqliteStore, compaction, database, inspect
+from qpidha.stores.saved import restore, save
 from qpidha.testing.conformance.changes import QUEUE, ids, plain, remove, some_commits
 from qpidha.wire.batch import Batch
 
@@ -53,6 +54,21 @@ def test_a_report_says_how_much_is_free(directory: Path, capsys: pytest.CaptureF
     assert 2 * KIB * KIB < report.free_bytes < report.file_bytes
     assert main(["store", "inspect", str(directory)]) == OK
     assert f"{report.file_bytes} bytes on disk, {report.free_bytes} of them free" in capsys.readouterr().out
+
+
+def test_a_store_whose_directory_has_no_name_in_utf_8(tmp_path: Path) -> None:
+    """A file system may have any bytes in a name; SQLite has to be told of a new file in SQL."""
+    directory = tmp_path / os.fsdecode(b"store\xff")
+    worked_off(directory)
+    before = content(directory)
+    free, left = compaction.compact(directory)
+    assert left.file_bytes < free.file_bytes and content(directory) == before
+    file, new = tmp_path / os.fsdecode(b"saved\xff"), tmp_path / "new"
+    save(directory, file)
+    restore(file, new)
+    assert [queue.held for queue in inspect(new).queues] == [
+        queue.held for queue in inspect(directory).queues
+    ]
 
 
 def test_the_command_returns_the_free_space(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

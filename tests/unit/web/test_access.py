@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
         (f"Bearer {OPERATOR}x", Access.NOTHING),
         (f"Bearer {VIEWER} {OPERATOR}", Access.NOTHING),
         ("Bearer \udcff", Access.NOTHING),
-        ("Bearer \ud800", Access.NOTHING),
+        (f"Bearer {chr(0xD800)}", Access.NOTHING),
         ("Bearer ", Access.NOTHING),
         ("Bearer viewer", Access.NOTHING),
         ("", Access.NOTHING),
