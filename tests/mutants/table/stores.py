@@ -167,9 +167,9 @@ STORES: tuple[Mutant, ...] = (
         rules="D3 T37",
         why="a flipped bit in a payload is not noticed",
         file=LOADER,
-        old="if type(data) is not bytes or crc != crc32(data, crc32(self._pack(row[:5]))):\n"
+        old="if type(data) is not bytes or type(crc) is not int or crc != crc32(data, crc32(self._pack(row[:5]))):\n"
         '            self._report("batch", f"{self._where(row)} fails its checksum")',
-        new="if type(data) is not bytes:\n"
+        new="if type(data) is not bytes or type(crc) is not int:\n"
         '            self._report("batch", f"{self._where(row)} fails its checksum")',
         first="stores/test_damage",
     ),
