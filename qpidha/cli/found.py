@@ -88,10 +88,12 @@ def needed(args: argparse.Namespace, missing: str) -> ClusterFile:
 
 def place_of(args: argparse.Namespace, file: ClusterFile, *, check: bool) -> Path | str:
     """Where the record of a cluster file is kept. ``check``: refuse it now if it cannot be opened, and not later."""
-    from qpidha.records.url import open_records
+    from qpidha.records.url import directory_of, open_records
 
     try:
         place = file.record_place()
+        if isinstance(place, str):
+            place = directory_of(place) or place
         if check and isinstance(place, str):
             open_records(place)
     except ArgumentError as error:

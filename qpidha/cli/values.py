@@ -23,12 +23,15 @@ def directory(text: str) -> Path:
 
 
 def cluster(text: str) -> Path | str:
-    """Where the record is kept: a directory, or the URL of an engine."""
+    """Where the record is kept: a directory, or the URL of an engine. That of a directory becomes its path."""
     from qpidha.errors import SettingsError
-    from qpidha.records.url import is_url, open_records
+    from qpidha.records.url import directory_of, is_url, open_records
 
     if not is_url(text):
         return directory(text)
+    named = directory_of(text)
+    if named is not None:
+        return named
     try:
         open_records(text)
     except SettingsError as error:

@@ -151,13 +151,14 @@ class ClusterFile:
 
     def record_place(self, id: NodeId | None = None) -> Path | str:
         """What `records` opens: a directory, or a URL with the files as options. Raises `ClusterFileError`."""
-        from qpidha.records.url import is_url
+        from qpidha.records.url import AS_FILE_NAMES, is_url
 
         if not is_url(self.record_url):
             return self.path.parent / self.record_url
         found = self._paths(self.record_files, self._with_key() if id is None else self.node(id).id)
         joint = "&" if "?" in self.record_url else "?"
-        options = urlencode({name: str(path) for name, path in found.items()}, quote_via=quote, safe="/")
+        files = {name: str(path) for name, path in found.items()}
+        options = urlencode(files, quote_via=quote, safe="/", errors=AS_FILE_NAMES)
         return f"{self.record_url}{joint}{options}" if options else self.record_url
 
     def _with_key(self) -> NodeId:

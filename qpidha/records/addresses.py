@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qpidha.checks import Rule, instance_of, optional
+from qpidha.checks import Rule, instance_of, optional, text
 from qpidha.errors import SettingsError, Unavailable
 from qpidha.records.tls import TlsFiles
 from qpidha.system.keyfiles import require_private_file
@@ -21,10 +21,8 @@ ADDRESSES = Rule(
     lambda value: isinstance(value, (list, tuple)) and bool(value) and all(address(one) for one in value),
 )
 TLS = optional(instance_of(ssl.SSLContext, TlsFiles))
-USER = Rule(
-    "None or a name",
-    lambda value: value is None or (isinstance(value, str) and bool(value) and "\0" not in value),
-)
+NAME = text(1, 4000)
+USER = Rule("None or a name", lambda value: value is None or (NAME.fits(value) and "\0" not in value))
 
 
 @dataclass(frozen=True, slots=True)

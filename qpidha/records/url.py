@@ -35,6 +35,8 @@ PATH_OR_URL = Rule(
     "a path or a URL", lambda value: PATH.fits(value) or (URL_TEXT.fits(value) and is_url(value))
 )
 DEFAULT_PREFIX = "/qpidha"
+AS_FILE_NAMES = "surrogateescape"
+"""How bytes that are no UTF-8 are decoded: most of what they may be in are names of files."""
 
 
 @dataclass
@@ -111,12 +113,25 @@ def parse(place: str) -> RecordsUrl:
         raise SettingsError("this is no URL such as etcd://host:2379/prefix?option=value")
     if "@" in found["hosts"]:
         raise SettingsError("no user or password before the hosts: use ?user=NAME&password_file=/path")
-    pairs = parse_qsl(found["query"] or "", keep_blank_values=True)
+    pairs = parse_qsl(found["query"] or "", keep_blank_values=True, errors=AS_FILE_NAMES)
     options = dict(pairs)
     if len(options) < len(pairs):
         raise SettingsError(f"an option is given twice: {', '.join(sorted(name for name, _ in pairs))}")
     hosts = tuple(filter(None, found["hosts"].split(",")))
-    return RecordsUrl(found["scheme"].lower(), hosts, unquote(found["path"]), options)
+    return RecordsUrl(found["scheme"].lower(), hosts, unquote(found["path"], errors=AS_FILE_NAMES), options)
+
+
+def directory_of(place: str) -> Path | None:
+    """The directory that a ``file:`` URL names. None: this is another URL, or a wrong one.
+
+    For whoever only looks: `open_records` creates the directory.
+    """
+    try:
+        url = parse(place)
+    except SettingsError:
+        return None
+    named = url.scheme == "file" and not url.hosts and not url.options and PATH.fits(url.path)
+    return Path(url.path) if named else None
 
 
 def open_records(place: str | Path) -> RecordStore:

@@ -267,6 +267,32 @@ def test_a_record_is_shown_or_the_reason_why_not(run: Run, tmp_path: Path) -> No
     assert (code, out, err.count("\n")) == (UNREACHABLE, "", 1)
 
 
+def test_a_command_that_shows_creates_no_directory_of_a_url(run: Run, tmp_path: Path) -> None:
+    before = others(tmp_path)
+    url = f"file://{tmp_path}/gone/record"
+    code, out, err = run("record", "show", url)
+    assert (code, out) == (UNREACHABLE, "") and f"{tmp_path}/gone/record" in err
+    (tmp_path / "qpidha.toml").write_text(
+        f'cluster = "x"\nrecord.url = "{url}"\n[nodes.a]\naddresses = "127.0.0.1:1"\nstore = "a"\n'
+    )
+    for words in (("record", "show"), ("status", "--cluster")):
+        assert run(*words, tmp_path / "qpidha.toml")[0] == UNREACHABLE
+    a = written(tmp_path / "a")
+    assert run("record", "rebuild", url, a)[0] == OK
+    assert not (tmp_path / "gone").exists() and before == []
+    assert run("record", "rebuild", url, a, "--write")[0] == OK
+    assert run("record", "show", url) == run("record", "show", tmp_path / "gone/record")
+    assert run("record", "show", url)[0] == OK
+
+
+def test_the_record_of_a_url_is_in_a_directory_whose_name_is_not_utf_8(run: Run, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"d\xff")
+    assert run("record", "rebuild", odd / "record", written(tmp_path / "a"), "--write")[0] == OK
+    code, out, _ = run("record", "show", f"file://{tmp_path}/d%FF/record")
+    assert code == OK and out == run("record", "show", odd / "record")[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", odd.name]
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 def test_no_record_is_written_while_a_store_cannot_be_read(
     run: Run, tmp_path: Path, broken: Callable[[Path], Path]

@@ -27,9 +27,7 @@ from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
 """Time-out of the operations that have no argument for it."""
-DATABASE = Rule(
-    "the name of a database", lambda value: isinstance(value, str) and bool(value) and "\0" not in value
-)
+DATABASE = Rule("the name of a database", lambda value: value is not None and USER.fits(value))
 
 
 class PostgreSqlRecordStore:

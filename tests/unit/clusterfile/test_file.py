@@ -128,6 +128,17 @@ def test_the_certificates_of_a_node(tmp_path: Path) -> None:
     assert spaces.record_place() == f"etcd://10.0.0.1/x?ca={tmp_path}/a%20%26%20b"
 
 
+def test_a_file_in_a_directory_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"d\xff")
+    odd.mkdir()
+    make_certificates(odd / "certificates", "orders", {"a": [], "b": []})
+    text = WHOLE.replace('url = "record"', 'url = "etcd://10.0.0.1/x"\nca = "certificates/ca.pem"')
+    file = load(odd, text)
+    assert file.record_place() == f"etcd://10.0.0.1/x?ca={tmp_path}/d%FF/certificates/ca.pem"
+    assert isinstance(file.records("a"), EtcdRecordStore)
+    assert file.arguments("a")["control"] == odd / "stores/a/control.sock"
+
+
 def test_whether_a_store_is_on_this_machine(tmp_path: Path) -> None:
     a = load(tmp_path, WHOLE).node("a")
     assert not a.is_here()

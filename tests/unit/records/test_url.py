@@ -21,7 +21,7 @@ from qpidha.records import (
     ZooKeeperRecordStore,
     open_records,
 )
-from qpidha.records.url import SCHEMES, is_url, parse
+from qpidha.records.url import SCHEMES, directory_of, is_url, parse
 
 
 @pytest.fixture
@@ -46,6 +46,35 @@ def test_a_path_and_a_file_url_name_a_directory(tmp_path: Path) -> None:
         found = open_records(place)
         assert isinstance(found, FileRecordStore)
         assert found.directory == tmp_path / "a"
+
+
+def test_a_file_whose_name_is_not_utf_8_is_named_by_its_bytes(tmp_path: Path, files: dict[str, str]) -> None:
+    odd = tmp_path / os.fsdecode(b"d\xff")
+    odd.mkdir()
+    Path(files["ca"]).rename(odd / "ca.pem")
+    found = open_records(f"file://{tmp_path}/d%FF/record")
+    assert isinstance(found, FileRecordStore) and found.directory == odd / "record"
+    assert not (tmp_path / "d\ufffd").exists()
+    url = parse(f"etcd://a.example?ca={tmp_path}/d%FF/ca.pem")
+    assert url.options == {"ca": str(odd / "ca.pem")}
+    assert isinstance(
+        open_records(f"etcd://a.example?ca={tmp_path}/d%FF/ca.pem&user=me&password_file=/%FF"),
+        EtcdRecordStore,
+    )
+
+
+def test_the_directory_of_a_url() -> None:
+    assert directory_of("file:///a%FF/b") == Path(os.fsdecode(b"/a\xff/b"))
+    assert directory_of("FILE:///x") == Path("/x")
+    for other in (
+        "etcd://127.0.0.1/x",
+        "file://host/x",
+        "file:///x?mode=1",
+        "file://",
+        "file:///%00",
+        "file:///x#y",
+    ):
+        assert directory_of(other) is None
 
 
 @pytest.mark.parametrize("text", ["a:b", "/x://y", "./etcd://a", ""])
@@ -94,6 +123,15 @@ def test_an_etcd_url_says_everything(files: dict[str, str]) -> None:
         ("zookeeper://127.0.0.1/x?user=a", "user and password belong together"),
         ("postgresql://a.example/x", "plain text to a.example:5432"),
         ("postgresql://127.0.0.1", "database must be the name of a database"),
+        ("etcd://127.0.0.1/%FF", "prefix must be"),
+        ("etcd://127.0.0.1/x?user=%FF&password_file=/p", "user must be None or a name"),
+        ("zookeeper://127.0.0.1/%FF", "prefix must be"),
+        ("zookeeper://127.0.0.1/x?user=%FF&password_file=/p", "user must be None or a name"),
+        ("postgresql://127.0.0.1/%FF", "database must be the name of a database"),
+        ("postgresql://127.0.0.1/x?name=%FF", "name must be a name of letters"),
+        ("postgresql://127.0.0.1/x?user=%FF", "user must be None or a name"),
+        ("etcd://127.0.0.1/x?attempt_timeout_s=%FF", "must be a number of seconds"),
+        ("etcd://127.0.0.1/x?%FF=1", "unknown options"),
         ("postgresql://127.0.0.1/x?name=/a", "name must be a name of letters"),
         ("postgresql://127.0.0.1/x?password_file=/p", "user and password belong together"),
         ("postgresql://127.0.0.1/x?sslmode=require", "unknown options sslmode; known: ca, certificate, key"),
