@@ -42,11 +42,15 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--record",
+        type=utf_8,
         metavar="PLACE",
         help="the URL of an engine such as etcd://a:2379,b:2379/qpidha, or a directory",
     )
     parser.add_argument(
-        "--store", metavar="DIR", help="where nodes keep their messages; {node} is the id (stores/{node})"
+        "--store",
+        type=utf_8,
+        metavar="DIR",
+        help="where nodes keep their messages; {node} is the id (stores/{node})",
     )
     parser.add_argument(
         "--certificates",
@@ -56,11 +60,22 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_init, json=False, parser=parser)
 
 
+def utf_8(text: str) -> str:
+    """A text that can be written. A path of the system need not be one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"{name(text)} is not UTF-8, as a cluster file must be: give another name"
+        ) from None
+    return text
+
+
 def assignment(text: str) -> tuple[str, tuple[str, ...]]:
     """A node and its addresses from the command line."""
     from qpidha.addresses import parse_address
 
-    node, equals, rest = text.partition("=")
+    node, equals, rest = utf_8(text).partition("=")
     if not equals or not NODE.fullmatch(node):
         raise argparse.ArgumentTypeError(
             f"{name(text)} is not NODE=HOST:PORT; a node's id is letters, digits, '-', '_' and '.'"
