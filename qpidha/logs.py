@@ -11,7 +11,6 @@ record; it never changes what is done with them. A broker with a configuration o
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import time
@@ -25,6 +24,7 @@ from uuid import UUID
 
 from qpidha.checks import one_of
 from qpidha.events import NodeEvent, Trouble
+from qpidha.system.texts import json_text
 
 __all__ = ["FORMATS", "JsonFormatter", "RateLimit", "configure"]
 
@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "node": getattr(record, "node", self._node),
+            "node": _plain(getattr(record, "node", self._node)),
             "message": record.getMessage(),
         }
         if isinstance(event, NodeEvent):
@@ -69,7 +69,7 @@ class JsonFormatter(logging.Formatter):
                 "text": _plain(str(error)),
                 "traceback": "".join(traceback.format_exception(error)),
             }
-        return json.dumps(found, allow_nan=False)
+        return json_text(found)
 
 
 class RateLimit(logging.Filter):
@@ -158,7 +158,7 @@ def _time(seconds: float) -> str:
 
 
 def _plain(value: object) -> Any:
-    """A field of an event as JSON knows it. Every value has some form: a log must not fail."""
+    """A value of an event, or of a record of any library, as JSON knows it. Each has some form: a log must not fail."""
     if isinstance(value, Enum):
         return _plain(value.value)
     if value is None or isinstance(value, (bool, int)):
@@ -177,4 +177,7 @@ def _plain(value: object) -> Any:
         return _plain(f"{type(value).__name__}: {value}")
     if isinstance(value, (UUID, Path)):
         return str(value)
-    return _plain(repr(value))
+    try:
+        return _plain(repr(value))
+    except Exception:  # noqa: BLE001 - code of whoever wrote the record
+        return object.__repr__(value)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, TextIO
 from uuid import UUID
 
-from qpidha.cli.text import name, one_line, plain_text, printable
+from qpidha.cli.text import name, one_line, printable
 from qpidha.errors import InvariantError, QpidhaError
+from qpidha.system.texts import plain_text
 from qpidha.system.words import in_words
 
 OK, PROBLEM, USAGE, UNREACHABLE, PARTLY = range(5)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qpidha.cli.console import OK, PROBLEM, deliver, fail
 from qpidha.cli.text import name
+from qpidha.system.texts import plain_text
 
 RESOURCE_AGENTS = "/usr/lib/ocf/resource.d/qpidha"
 """Where Pacemaker looks for ``ocf:qpidha:qpidha``."""
@@ -24,8 +25,12 @@ def run_install(args: argparse.Namespace) -> int:
     from qpidha.ocf import agent
 
     python = args.python or (SYSTEM_PYTHON if runs_agent(SYSTEM_PYTHON) else os.path.realpath(sys.executable))
-    if len(python.split()) != 1 or len(python) > SHEBANG_CHARS_MAX or not runs_agent(python):
-        return fail(f"{name(python)} cannot run the agent: give the path of a Python 3.10 or later", PROBLEM)
+    if not fits_shebang(python) or not runs_agent(python):
+        return fail(
+            f"{name(python)} cannot run the agent: give the path of a Python 3.10 or later, in UTF-8, without spaces "
+            f"and of at most {SHEBANG_CHARS_MAX} characters",
+            PROBLEM,
+        )
     _, _, program = Path(agent.__file__).read_text(encoding="utf-8").partition("\n")
     goal = args.to / "qpidha"
     try:
@@ -39,6 +44,11 @@ def run_install(args: argparse.Namespace) -> int:
     except OSError as error:
         return fail(f"the agent cannot be installed as {name(goal)}: {error.strerror}", PROBLEM)
     return deliver(args, OK, {"agent": goal, "python": python}, [f"installed {name(goal)}, run by {python}"])
+
+
+def fits_shebang(python: str) -> bool:
+    """Whether this can be in the first line of a program. Python takes no source that is not UTF-8."""
+    return len(python.split()) == 1 and len(python) <= SHEBANG_CHARS_MAX and plain_text(python) == python
 
 
 def runs_agent(python: str) -> bool:

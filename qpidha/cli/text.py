@@ -54,11 +54,6 @@ def names(texts: list[Any]) -> str:
     return ", ".join(map(name, texts)) or "none"
 
 
-def plain_text(text: str) -> str:
-    """A text for JSON: bytes of a path that are no text stay escaped, for no reader of JSON must take half a pair."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def count(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun: "1 node", "2 nodes"."""
     return f"{number} {one if number == 1 else many or one + 's'}"

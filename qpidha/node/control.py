@@ -26,6 +26,7 @@ from qpidha.node.socketpath import SocketPath
 from qpidha.node.status import queue_facts, status_of
 from qpidha.node.why import explained, held_back
 from qpidha.system import forks
+from qpidha.system.texts import json_text
 from qpidha.system.within import within
 
 __all__ = ["Control", "ask", "ask_blocking"]  # Both ends of the socket.
@@ -144,16 +145,16 @@ class Control:
     ) -> None:
         """One line of JSON; the queues are written into the status piece by piece."""
         status = answer.pop("status", None)
-        head = json.dumps(answer)
+        head = json_text(answer)
         if status is None:
             writer.write(f"{head}\n".encode())
             await writer.drain()
             return
         del status["queues"]
-        writer.write(f'{head[:-1]}, "status": {json.dumps(status)[:-1]}, "queues": ['.encode())
+        writer.write(f'{head[:-1]}, "status": {json_text(status)[:-1]}, "queues": ['.encode())
         for first in range(0, len(queues), QUEUES_A_PIECE):
             piece = queues[first : first + QUEUES_A_PIECE]
-            rows = json.dumps([queue_facts(self._parts, q) for q in piece])
+            rows = json_text([queue_facts(self._parts, q) for q in piece])
             writer.write((", " * bool(first) + rows[1:-1]).encode())
             await writer.drain()
             await asyncio.sleep(0)  # `drain` alone does not wait while the other side reads fast enough.

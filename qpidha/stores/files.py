@@ -26,6 +26,7 @@ from qpidha.stores.report import Damage
 from qpidha.system import mounts
 from qpidha.system.ownership import create, create_like, make_directories
 from qpidha.system.syncing import sync_directory
+from qpidha.system.texts import plain_text
 from qpidha.types import NodeId
 
 SMALL_FILE_BYTES_MAX = 64 * 1024
@@ -119,7 +120,7 @@ def note_damage(layout: Layout, findings: list[Damage]) -> None:
     """Record that the store is damaged, if the disk accepts it; otherwise the next open finds the damage again."""
     text = "".join(f"{finding.code}\t{finding.text}\n" for finding in findings)
     with suppress(OSError):
-        write_atomically(layout.damaged, text.encode()[:SMALL_FILE_BYTES_MAX])
+        write_atomically(layout.damaged, plain_text(text).encode()[:SMALL_FILE_BYTES_MAX])
 
 
 def noted_damage(layout: Layout) -> list[Damage]:

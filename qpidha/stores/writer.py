@@ -25,6 +25,7 @@ from qpidha.stores.schema import (
     signed,
     status_row,
 )
+from qpidha.system.texts import plain_text
 
 AUDIT_LINES_MAX = 100_000
 """Number of audit lines that are kept; older ones are removed."""
@@ -76,7 +77,11 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
     db.executemany(PUT_QUEUE, _queue_rows(contents, delta))
     put_status(db, contents, facts=delta.status)
     if delta.audit:
-        lines = [(now, _text(a.event), a.generation, _text(a.queue), _text(a.detail)) for a in delta.audit]
+        # A text that cannot be encoded must not fail a commit.
+        lines = [
+            (now, plain_text(a.event), a.generation, plain_text(a.queue), plain_text(a.detail))
+            for a in delta.audit
+        ]
         db.executemany(PUT_AUDIT, lines)
         db.execute(TRIM_AUDIT, (AUDIT_LINES_MAX,))
 
@@ -106,7 +111,7 @@ def drop_staged(db: sqlite3.Connection) -> None:
 
 def put_audit(db: sqlite3.Connection, now: float, event: str, generation: int, detail: str) -> None:
     """Write an audit line about the store as a whole."""
-    db.execute(PUT_AUDIT, (now, event, generation, "", _text(detail)))
+    db.execute(PUT_AUDIT, (now, event, generation, "", plain_text(detail)))
 
 
 def _weigh(contents: Contents, queue: Queue | None, change: int) -> None:
@@ -194,8 +199,3 @@ def _queue_rows(contents: Contents, delta: Delta) -> Iterator[Values]:
         contents.queues_digest = (contents.queues_digest + crc - queue.crc) & DIGEST_MASK
         queue.crc = crc
         yield (*values, crc)
-
-
-def _text(text: str) -> str:
-    """As much of a text as UTF-8 can hold: an audit line must never fail a commit."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -13,6 +13,7 @@ from qpidha.checks import ADDRESS, instance_of, optional
 from qpidha.errors import CallerError, LocalProtocolError, QpidhaError, SettingsError
 from qpidha.node import Node
 from qpidha.node.health import Health, liveness, readiness, serving
+from qpidha.system.texts import json_text, plain_text
 from qpidha.web.access import Access, Tokens
 from qpidha.web.gate import Gate, is_loopback
 from qpidha.web.history import EventLog, History
@@ -200,7 +201,7 @@ class NodeServer:
     def _health(self, asked: Callable[..., Health]) -> Handler:
         async def answer(_: web.Request) -> web.StreamResponse:
             health = asked(self._node.status(queues_max=0))
-            return web.Response(status=200 if health.ok else 503, text=f"{health.why}\n")
+            return _said(health.why, status=200 if health.ok else 503)
 
         return answer
 
@@ -217,19 +218,24 @@ class NodeServer:
             queues = int(request.query.get("queues", self._queues_max))
             status = self._node.status(queues_max=queues)
         except (ValueError, CallerError) as error:
-            return web.Response(status=400, text=f"queues: {error}\n")
-        return web.json_response(status.to_dict())
+            return _said(f"queues: {error}", status=400)
+        return web.json_response(status.to_dict(), dumps=json_text)
 
     async def _recent(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response(self._history.to_dict())
+        return web.json_response(self._history.to_dict(), dumps=json_text)
 
     async def _promote(self, _: web.Request) -> web.StreamResponse:
         await self._node.promote()
-        return web.Response(text=f"primary of generation {self._node.generation}\n")
+        return _said(f"primary of generation {self._node.generation}")
 
     async def _demote(self, _: web.Request) -> web.StreamResponse:
         await self._node.demote()
-        return web.Response(text="not primary any more\n")
+        return _said("not primary any more")
+
+
+def _said(text: str, *, status: int = 200) -> web.Response:
+    """One line of text; a path in it need not be UTF-8."""
+    return web.Response(status=status, text=f"{plain_text(text)}\n")
 
 
 @web.middleware
@@ -238,8 +244,8 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         response = await handler(request)
     except web.HTTPException as refusal:
-        response = web.Response(status=refusal.status, text=f"{refusal.reason}\n")
+        response = _said(refusal.reason, status=refusal.status)
     except QpidhaError as refusal:
-        response = web.Response(status=409, text=f"{refusal}\n")
+        response = _said(str(refusal), status=409)
     response.headers.update(HEADERS)
     return response

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -63,6 +64,17 @@ def test_an_answer_may_be_longer_than_any_line_buffer(tmp_path: Path) -> None:
         assert [q["name"] for q in status["queues"]] == names
         assert status["queue_count"] == len(names)
         assert len(json.dumps(answer)) > 64 * 1024
+
+
+def test_an_answer_has_no_half_of_a_surrogate_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that is not UTF-8 is in it escaped: not every reader of JSON takes what Python makes of it."""
+    real = control.status_of
+    monkeypatch.setattr(
+        control, "status_of", lambda *a, **o: replace(real(*a, **o), store_error=os.fsdecode(b"/d\xff"))
+    )
+    for answer in asyncio.run(served(tmp_path / "s", "\U0001f600")):
+        assert answer["status"]["store_error"] == "/d\\udcff"
+        assert [queue["name"] for queue in answer["status"]["queues"]] == ["\U0001f600"]
 
 
 def test_a_question_may_limit_the_queues(tmp_path: Path) -> None:

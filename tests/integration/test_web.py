@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 import pytest
 import trustme
 
 from qpidha import Node
-from qpidha.errors import LocalProtocolError, SettingsError
+from qpidha.errors import ArgumentError, LocalProtocolError, SettingsError, StoreFailed
+from qpidha.events import NodeFailing
 from qpidha.web import EventLog, NodeServer, ServerFiles, Tokens
 from tests.support.harness import World, run, until
 
@@ -135,6 +140,34 @@ def test_a_stopped_node_says_so() -> None:
             status, text = await Client(server).ask("/live")
             assert status == 503 and "stopped" in text
             assert (await Client(server).ask("/metrics"))[0] == 200
+
+    run(main)
+
+
+def test_a_reason_with_a_path_that_is_not_utf_8(tmp_path: Path) -> None:
+    """Each answer is text that can be encoded, and JSON that any reader takes."""
+    odd = f"the disk of {os.fsdecode(bytes(tmp_path) + b'/d' + bytes([255]))}"
+    shown = f"the disk of {tmp_path}/d\\udcff"
+
+    async def main(world: World) -> None:
+        events = EventLog()
+        (a,) = await world.cluster("a")
+        events(NodeFailing(StoreFailed(odd)))
+        async with NodeServer(a, events=events, tokens=tokens(tmp_path)) as server:
+            with patch.object(Node, "demote", side_effect=StoreFailed(odd)):
+                found = await Client(server, OPERATOR).ask("/demote", "POST")
+            assert found == (409, f"{shown}\n")
+            with patch.object(Node, "status", side_effect=ArgumentError(odd)):
+                found = await Client(server, VIEWER).ask("/status")
+            assert found == (400, f"queues: {shown}\n")
+            stopped = replace(a.status(), stopped=odd)
+            with patch.object(Node, "status", return_value=stopped):
+                for path in ("/live", "/ready", "/serving"):
+                    assert await Client(server).ask(path) == (503, f"the node has stopped: {shown}\n")
+                status = await Client(server, VIEWER).ask("/status")
+            assert status[0] == 200 and json.loads(status[1])["stopped"] == shown
+            history = json.loads((await Client(server, VIEWER).ask("/history"))[1])
+            assert shown in history["events"][-1]["line"]
 
     run(main)
 

@@ -9,6 +9,7 @@ import inspect
 import io
 import json
 import logging
+import os
 import sys
 import typing
 from collections.abc import Iterator
@@ -161,6 +162,42 @@ def test_every_value_has_a_form(value: object, shown: object) -> None:
     record = logging.LogRecord("x", logging.INFO, "", 0, "", (), None)
     record.event = event
     assert json.loads(JsonFormatter().format(record))["fields"] == {"value": shown}
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    ("node", "shown"),
+    [("b", "b"), (None, None), (7, 7), (Odd(), "odd"), ({1: {2}}, {"1": [2]}), (HARMFUL, f"{WILD}\\udcff")],
+)
+def test_a_record_of_any_library_may_have_a_node_of_its_own(node: object, shown: object) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "said", (), None)
+    record.node = node
+    assert json.loads(JsonFormatter("a").format(record))["node"] == shown
+
+
+def test_a_value_that_cannot_say_what_it_is() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "said", (), None)
+    record.node = Broken()
+    assert "Broken object at" in json.loads(JsonFormatter("a").format(record))["node"]
+
+
+def test_a_path_that_is_not_utf_8_is_escaped_wherever_it_is(tmp_path: Path) -> None:
+    """No reader of JSON must take half a surrogate pair."""
+    odd = tmp_path / os.fsdecode(b"d\xff")
+    try:
+        odd.read_bytes()
+    except OSError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "cannot read %s", (odd,), sys.exc_info())
+    record.event = BrokerSaid([odd, str(odd), {str(odd): 1}])
+    line = json.loads(JsonFormatter().format(record))
+    shown = f"{tmp_path}/d\\udcff"
+    assert line["message"] == f"cannot read {shown}"
+    assert line["fields"]["value"] == [shown, shown, {shown: 1}]
+    json.dumps(line, ensure_ascii=False).encode()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -401,6 +401,19 @@ def test_the_agent_is_installed_for_everybody(tmp_path: Path, capsys: pytest.Cap
     assert (done.returncode, done.stdout) == (0, agent.METADATA)
 
 
+def test_a_python_whose_path_is_not_utf_8_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would refuse the agent: its own path stands in the first line of it, which is Python."""
+    python = tmp_path / os.fsdecode(b"p\xff")
+    python.symlink_to(sys.executable)
+    assert qpidha(["ocf", "install", "--to", str(tmp_path / "q"), "--python", str(python)]) == 1
+    assert (
+        "cannot run the agent: give the path of a Python 3.10 or later, in UTF-8" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "q").exists()
+
+
 @pytest.mark.parametrize("python", ["/bin/false", "/no/such", "python 3", "/" + "x" * 200])
 def test_a_python_that_cannot_run_it_is_refused(tmp_path: Path, python: str) -> None:
     assert qpidha(["ocf", "install", "--to", str(tmp_path / "q"), "--python", python]) == 1

@@ -21,7 +21,9 @@ from qpidha.errors import StoreError, StoreFailed
 from qpidha.journal import StoreState
 from qpidha.stores import SqliteStore, inspect
 from qpidha.stores import sqlite as sqlite_store
+from qpidha.stores.files import Layout, note_damage, noted_damage
 from qpidha.stores.openfiles import OpenFiles
+from qpidha.stores.report import Damage
 from qpidha.testing.conformance.changes import CREATE, STATUS, ids, insert, messages, remove
 
 ROOT = os.geteuid() == 0
@@ -173,6 +175,11 @@ def test_the_store_opens_again_when_its_files_are_restored(directory: Path, stor
     again.commit([remove(ids(1))])
     again.close(clean=True)
     assert not inspect(directory).damage
+
+
+def test_damage_is_noted_whatever_its_text_has(tmp_path: Path) -> None:
+    note_damage(Layout(tmp_path), [Damage("integrity", os.fsdecode(b"row of /d\xff"))])
+    assert noted_damage(Layout(tmp_path)) == [Damage("integrity", "row of /d\\udcff")]
 
 
 def test_a_change_during_a_commit_is_noticed_by_that_commit(
