@@ -14,9 +14,21 @@ from uuid import UUID
 
 import msgpack
 
-from qpidha.core.keyed import CONFIGURATION, KeyedQueue
+from qpidha.checks import QUEUE_KIND
+from qpidha.core.births import ID_MAX
+from qpidha.core.keyed import CONFIGURATION, OWN_NAMES, KeyedQueue
 from qpidha.errors import RemoteProtocolError
-from qpidha.types import Entry, Level, QueueId, QueueSpec, Settle, level_of, uuid_of
+from qpidha.types import (
+    GENERATION_MAX,
+    QUEUE_NAME_BYTES_MAX,
+    Entry,
+    Level,
+    QueueId,
+    QueueSpec,
+    Settle,
+    level_of,
+    uuid_of,
+)
 from qpidha.wire.batch import Batch
 
 MALFORMED: Final = (ValueError, TypeError, IndexError, KeyError, OverflowError, msgpack.UnpackException)
@@ -129,7 +141,7 @@ def check_objects(batch: Batch) -> None:
     for index in range(len(batch)):
         key = batch.props(index)
         kind = _known_kind_of(key) if len(key) <= KNOWN_KEY_BYTES_MAX else _kind_of(key)
-        if kind is None or (kind == QUEUE and not _is_queue(batch.data(index))):
+        if kind is None or (kind == QUEUE and not _is_queue(key, batch.data(index))):
             raise RemoteProtocolError(f"a malformed object of the configuration, with the key {key[:40]!r}")
 
 
@@ -147,15 +159,31 @@ def _kind_of(key: bytes) -> str | None:
 _known_kind_of = lru_cache(maxsize=256)(_kind_of)  # A producer's entry is put with each of its operations.
 
 
-def _is_queue(content: bytes) -> bool:
-    """Whether this is the content of a queue's object."""
+_QUEUE_KEY_BYTES_MIN: Final = len(object_key(QUEUE, "n"))
+_QUEUE_KEY_BYTES_MAX: Final = len(object_key(QUEUE, "n" * QUEUE_NAME_BYTES_MAX))
+"""The size of a key, which has one encoding, tells that of the name."""
+
+
+def _is_queue(key: bytes, content: bytes) -> bool:
+    """Whether this is the content of a queue's object, with a key of this kind, and a store could keep the queue.
+
+    The kinds of the library's own queues are in no object: nobody declares another configuration.
+    """
     try:
         queue, settle, kind, level, arguments, birth = _values(content)
-        texts = isinstance(kind, str) and isinstance(arguments, bytes)
-        sound = texts and level is level_of(queue)
+        texts = QUEUE_KIND.fits(kind) and kind not in OWN_NAMES and isinstance(arguments, bytes)
+        named = _QUEUE_KEY_BYTES_MIN <= len(key) <= _QUEUE_KEY_BYTES_MAX
+        sound = texts and named and level is level_of(queue) and (birth is None or _is_birth(*birth))
         return sound and _packed(queue, settle, kind, level, arguments, birth) == content
     except MALFORMED:
         return False
+
+
+def _is_birth(generation: object, id: object) -> bool:
+    """Whether these can be the identity of a message of the configuration."""
+    if type(generation) is not int or type(id) is not int:
+        return False
+    return 0 < generation <= GENERATION_MAX and 0 < id <= ID_MAX
 
 
 def queue_object(configuration: KeyedQueue, name: str) -> QueueObject | None:

@@ -10,6 +10,7 @@ from qpidha.errors import ArgumentError, RemoteProtocolError
 from qpidha.queues.arguments import QueueArguments
 from qpidha.queues.index import MessageIndex
 from qpidha.queues.properties import MSGPACK, Traits
+from qpidha.settings import check_spec
 from qpidha.wire.batch import Batch
 
 INDEX = MessageIndex(MSGPACK)
@@ -42,6 +43,8 @@ def of_a_peer(key: bytes, content: bytes) -> None:
         if kind == QUEUE:
             found = QueueObject.decode(key, content)
             assert (found.key, found.encode(), found.spec.name) == (key, content, name)
+            check_spec(found.spec)
+            assert found.birth is None or all(type(part) is int and part > 0 for part in found.birth)
     else:
         assert not is_object_key(key)
 
