@@ -17,7 +17,7 @@ from typing import Any
 
 from qpidha.errors import ClusterError
 from qpidha.records.etcd.gateway import Gateway
-from qpidha.records.etcd.layout import Change, Layout, Snapshot
+from qpidha.records.etcd.layout import Change, Layout, Snapshot, reading
 from qpidha.records.soon import Soon
 from qpidha.records.watch import WatchedValue
 from qpidha.types import NodeId, Versioned
@@ -153,9 +153,10 @@ class Follower:
         if self.record.error is not None or self.live.error is not None:
             return False
         try:
-            changes = self._layout.changes(line)
+            with reading():
+                changes = self._layout.changes(line)
             self._take_record([change for change in changes if change.node is None])
-        except (ClusterError, KeyError, TypeError, ValueError, AttributeError):
+        except ClusterError:
             return False  # A read meets the same, and reports it.
         self._take_sessions([change for change in changes if change.node is not None])
         return True

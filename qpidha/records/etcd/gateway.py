@@ -24,7 +24,7 @@ from qpidha.records.addresses import Address as Endpoint
 from qpidha.records.addresses import read_password
 from qpidha.records.etcd.connections import Attempt, Connections
 from qpidha.records.etcd.failures import AttemptFailed, Caller, Refusal, TokenRefused, explained
-from qpidha.records.etcd.layout import no_answer_of_etcd
+from qpidha.records.etcd.layout import reading
 
 PAUSE_S = 0.05
 """Before an endpoint that failed is asked again."""
@@ -145,10 +145,8 @@ class Gateway:
         """`ask` for what is linearizable: the ensemble must not know less than it did before."""
         known = self._revision
         answer = await self.ask(path, body, timeout_s, changes=changes)
-        try:
+        with reading():
             revision = int(answer["header"]["revision"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise no_answer_of_etcd(error) from error
         if revision < known:
             raise ClusterError(
                 f"etcd went back from revision {known} to {revision}: it was reset, or restored from a copy. Stop all "
@@ -163,10 +161,8 @@ class Gateway:
 
     def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Check that it comes from the ensemble of earlier answers."""
-        try:
+        with reading():
             cluster = str(answer["header"]["cluster_id"])
-        except (KeyError, TypeError) as error:
-            raise no_answer_of_etcd(error) from error
         if self._cluster is None:
             self._cluster = cluster
         elif cluster != self._cluster:
@@ -309,10 +305,8 @@ class Gateway:
         answer = await self._first(
             Asking(LOGIN_TIMEOUT_S, changes=False), "/v3/auth/authenticate", body, None
         )
-        try:
+        with reading():
             return str(answer["token"])
-        except KeyError as error:
-            raise no_answer_of_etcd(error) from error
 
     def _logged_in(self, task: asyncio.Task[str]) -> None:
         self._login = None

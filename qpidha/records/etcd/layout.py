@@ -10,8 +10,9 @@ The gateway writes bytes in base64 and 64-bit integers as text, and leaves out z
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,8 +181,12 @@ def value_is(value: bytes) -> dict[str, Any]:
     return {"target": "VALUE", "value": text(value)}
 
 
-def no_answer_of_etcd(error: Exception) -> ClusterError:
-    """The error for an answer that cannot be read."""
-    return ClusterError(
-        f"an answer is not that of etcd 3.4 or later ({type(error).__name__}: {error}): check the endpoints"
-    )
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Around what reads an answer. Raises `ClusterError` if that is not one of etcd."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise ClusterError(
+            f"an answer is not that of etcd 3.4 or later ({type(error).__name__}: {error}): check the endpoints"
+        ) from error

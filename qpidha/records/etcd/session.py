@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from qpidha.errors import ClusterError, Conflict, ManagerRefused, OutcomeUnknown, Unavailable
@@ -14,8 +15,8 @@ from qpidha.records.etcd.layout import (
     Layout,
     entry,
     found_by,
-    no_answer_of_etcd,
     put_if,
+    reading,
     revision_is,
     text,
 )
@@ -57,7 +58,8 @@ class Opener:
         key, value = self._layout.session(node), bytes(self.name) + info
         try:
             answer = await self._ask("/v3/kv/txn", put_if(key, [revision_is(0)], value, lease), changes=True)
-            found = None if answer.get("succeeded") else found_by(answer)
+            with reading():
+                found = None if answer.get("succeeded") else found_by(answer)
         except BaseException:
             self._forget(lease)
             raise
@@ -84,10 +86,11 @@ class Opener:
 
     async def _grant(self, ttl_s: float) -> tuple[int, float]:
         answer = await self._ask("/v3/lease/grant", {"TTL": str(math.ceil(ttl_s))})
-        try:
-            return int(answer["ID"]), float(answer["TTL"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise no_answer_of_etcd(error) from error
+        with reading():
+            lease, granted_s = int(answer["ID"]), float(int(answer["TTL"]))
+            if granted_s <= 0:
+                raise ValueError(f"it grants {granted_s:g} s")
+            return lease, granted_s
 
     def _forget(self, lease: int) -> None:
         """End a lease that leads to no session, without waiting. If that fails, it expires."""
@@ -121,12 +124,11 @@ class Opener:
 
     async def _look(self, node: NodeId) -> Entry | None:
         answer = await self._ask("/v3/kv/range", {"key": text(self._layout.session(node))})
-        kvs = answer.get("kvs")
-        return entry(kvs[0]) if kvs else None
+        return first_of(answer)
 
     async def _time_left(self, lease: int) -> int:
         answer = await self._ask("/v3/lease/timetolive", {"ID": str(lease)}, linearizable=False)
-        return int(answer.get("TTL", 0))
+        return ttl_of(answer)
 
     async def _remove(self, node: NodeId, found: Entry) -> None:
         key = text(self._layout.session(node))
@@ -199,10 +201,11 @@ class EtcdSession:
             left_s = max(0.0, until - time.monotonic())
             body = put_if(self._key, [revision_is(self._revision)], value, self._lease)
             answer = await self._gateway.read("/v3/kv/txn", body, left_s, changes=True)
-            found = None if answer.get("succeeded") else found_by(answer)
             if answer.get("succeeded"):
-                self._revision = int(answer["header"]["revision"])
+                self._revision = int(answer["header"]["revision"])  # The gateway has looked at it.
                 return
+            with reading():
+                found = found_by(answer)
             if found is None or found.lease != self._lease:
                 self._lose("its key was removed")
                 continue
@@ -265,11 +268,11 @@ class EtcdSession:
             max(self._gateway.attempt_timeout_s, SILENCES * (sent_at - asked_at)), self.granted_ttl_s
         )
         renewed = await self._gateway.ask("/v3/lease/keepalive", {"ID": str(self._lease)}, silence_s)
-        if int(renewed.get("TTL", 0)) <= 0:
+        if ttl_of(renewed) <= 0:
             silent_s = time.monotonic() - self._kept_at
             return f"its lease has ended: the last keep-alive that etcd took was {silent_s:.1f} s ago"
-        kvs = answer.get("kvs")
-        if not kvs or entry(kvs[0]).lease != self._lease:
+        found = first_of(answer)
+        if found is None or found.lease != self._lease:
             return "its key was removed"
         self._kept_at = sent_at
         return ""
@@ -277,3 +280,16 @@ class EtcdSession:
     def _lose(self, reason: str) -> None:
         if not self._lost.done():
             self._lost.set_result(reason)
+
+
+def ttl_of(answer: Mapping[str, Any]) -> int:
+    """The seconds that a lease has left; 0 or less: it has ended. Raises `ClusterError`."""
+    with reading():
+        return int(answer.get("TTL", 0))
+
+
+def first_of(answer: Mapping[str, Any]) -> Entry | None:
+    """The key that was read; None: there is none. Raises `ClusterError`."""
+    with reading():
+        kvs = answer.get("kvs")
+        return entry(kvs[0]) if kvs else None

@@ -24,8 +24,8 @@ from qpidha.records.etcd.layout import (
     Layout,
     Snapshot,
     found_by,
-    no_answer_of_etcd,
     put_if,
+    reading,
     revision_is,
     value_is,
 )
@@ -149,10 +149,8 @@ class EtcdRecordStore:
 
     async def _read_all(self, timeout_s: float) -> Snapshot:
         answer = await self._gateway.read("/v3/kv/txn", self._layout.read_all, timeout_s)
-        try:
+        with reading():
             found = self._layout.snapshot(answer)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise no_answer_of_etcd(error) from error
         if found.record is not None:
             self._remember(found.record.version, found.value)
         return found
@@ -165,14 +163,12 @@ class EtcdRecordStore:
             timeout_s,
             changes=True,
         )
-        try:
+        with reading():
             if answer.get("succeeded"):
                 written = Versioned(new, int(answer["header"]["revision"]))
                 self._remember(written.version, value)
                 return written
             found = found_by(answer)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise no_answer_of_etcd(error) from error
         if found is None:
             raise Conflict(f"there is no record, and version {expected} was expected", current=None)
         current = self._layout.versioned(found)

@@ -167,6 +167,7 @@ def test_a_read_that_began_before_a_change_does_not_take_it_back() -> None:
         {"events": [{"kv": {"key": "%%", "mod_revision": "6"}}]},
         {"events": [{"kv": {"key": text(LAYOUT.record), "mod_revision": "x"}}]},
         {"events": [put(LAYOUT.record, b"no record", 6)]},
+        {"events": [{"kv": {"key": text(LAYOUT.record), "mod_revision": float("inf")}}]},
         {"events": 1},
     ],
     ids=repr,

@@ -270,6 +270,7 @@ def test_an_etcd_that_went_back_or_is_another_one_is_an_error() -> None:
         {"header": {}},
         {"header": {"cluster_id": "7"}},
         {"header": {"cluster_id": "7", "revision": "x"}},
+        {"header": {"cluster_id": "7", "revision": float("inf")}},
         {"header": HEADER},
         {"header": HEADER, "responses": []},
         {

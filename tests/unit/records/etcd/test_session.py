@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from qpidha.errors import Unavailable
-from qpidha.records.etcd.layout import text
-from qpidha.records.etcd.session import EtcdSession
+from qpidha.errors import ClusterError, Unavailable
+from qpidha.records.etcd.layout import Layout, text
+from qpidha.records.etcd.session import EtcdSession, Opener
 from tests.support.harness import until
 
 LEASE = 7
@@ -29,10 +29,10 @@ class Etcd:
         self.leads = asyncio.Event()
         self.leads.set()
         self.found: dict[str, Any] = HERE
-        self.ttl = "2"
+        self.ttl: Any = "2"
         self.silent = False
 
-    async def read(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    async def read(self, path: str, body: dict[str, Any], timeout_s: float, **_: bool) -> dict[str, Any]:
         self.asked.append((path, timeout_s))
         await self.leads.wait()
         return self.found
@@ -108,3 +108,97 @@ def test_a_session_is_lost_when_its_lease_or_its_key_is(found: dict[str, Any], t
         assert (await session.wait_lost()).startswith(why)
 
     play(main)
+
+
+# --- answers that nobody can read ----------------------------------------------------------------
+
+UNREADABLE = "an answer is not that of etcd"
+NUMBERS = [None, "x", [], {}, float("inf"), float("nan")]
+"""Instead of a number."""
+KEYS = [7, {"a": 1}, [None], [{}], [HERE["kvs"][0] | {"lease": None}], [HERE["kvs"][0] | {"value": 5}]]
+"""Instead of a list of keys."""
+
+
+@pytest.mark.parametrize("ttl", NUMBERS, ids=repr)
+def test_a_keep_alive_that_cannot_be_read_ends_the_session(ttl: Any) -> None:
+    async def main(etcd: Etcd, session: EtcdSession) -> None:
+        etcd.ttl = ttl
+        assert (await session.wait_lost()).startswith(UNREADABLE)
+
+    play(main)
+
+
+@pytest.mark.parametrize("kvs", KEYS, ids=repr)
+def test_a_key_that_cannot_be_read_ends_the_session(kvs: Any) -> None:
+    async def main(etcd: Etcd, session: EtcdSession) -> None:
+        etcd.found = {"kvs": kvs}
+        assert (await session.wait_lost()).startswith(UNREADABLE)
+
+    play(main)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"responses": 5}, {"responses": []}, {"responses": [{"response_range": 5}]}],
+)
+def test_an_update_whose_answer_cannot_be_read_fails(answer: dict[str, Any]) -> None:
+    async def main(etcd: Etcd, session: EtcdSession) -> None:
+        etcd.leads.clear()  # Only the update is answered.
+        updating = asyncio.ensure_future(session.update(b"info"))
+        await until(lambda: "txn" in etcd.paths)
+        etcd.found = answer
+        etcd.leads.set()
+        with pytest.raises(ClusterError, match=UNREADABLE):
+            await updating
+
+    play(main)
+
+
+class Answers:
+    """A gateway that gives one answer to each path. Whatever is read has a header, which the gateway has looked at."""
+
+    attempt_timeout_s = SILENCE_S
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = {
+            "range": {},
+            "grant": {"ID": "7", "TTL": "2"},
+            "txn": {"succeeded": True},
+            "timetolive": {"TTL": "2"},
+            "revoke": {},
+        } | answers
+        self.asked: list[str] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    async def ask(self, path: str, *_: object, **__: object) -> dict[str, Any]:
+        self.asked.append(path.rpartition("/")[2])
+        return {"header": {"cluster_id": "1", "revision": "5"}} | self.answers[self.asked[-1]]
+
+    read = ask
+
+    def background(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.append(task)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        *({"range": {"kvs": kvs}} for kvs in KEYS),
+        *({"range": HERE, "timetolive": {"TTL": ttl}} for ttl in NUMBERS),
+        *({"grant": {"ID": "7", "TTL": ttl}} for ttl in (*NUMBERS, "nan", "inf", "0", "-1")),
+        *({"grant": {"ID": id, "TTL": "2"}} for id in NUMBERS),
+        *({"txn": {"responses": [{"response_range": {"kvs": kvs}}]}} for kvs in KEYS),
+        {"txn": {"responses": []}},
+    ],
+    ids=repr,
+)
+def test_a_session_is_not_opened_by_answers_that_cannot_be_read(answers: dict[str, Any]) -> None:
+    async def main() -> None:
+        gateway = Answers(answers)
+        opener = Opener(gateway, Layout("/qpidha"))  # type: ignore[arg-type]
+        with pytest.raises(ClusterError, match=UNREADABLE):
+            await asyncio.wait_for(opener.open("n", b"info", 2.0), 5)
+        await asyncio.gather(*gateway.tasks)
+        assert ("revoke" in gateway.asked) is ("txn" in gateway.asked), "the lease is ended"
+
+    asyncio.run(main())
