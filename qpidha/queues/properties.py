@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
 
-from qpidha.checks import instance_of, integer
+from qpidha.checks import instance_of, integer, is_integer
 from qpidha.errors import ArgumentError
 
 
@@ -100,8 +100,10 @@ MSGPACK: Final = MsgpackFormat()
 
 
 def checked(traits: Traits) -> Traits:
-    """The same traits. Raises `ArgumentError` if one has a wrong type."""
+    """The same traits, their priority as a plain int. Raises `ArgumentError` if one has a wrong type."""
     priority, expires_at, key, group, deliveries = traits
+    if type(priority) is not int and is_integer(priority):  # An IntEnum: priorities often have names.
+        return checked(Traits(int(priority), expires_at, key, group, deliveries))
     if (
         type(priority) is not int
         or type(deliveries) is not int

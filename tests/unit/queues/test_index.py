@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 
 import msgpack
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from qpidha import Batch, SequenceSet
 from qpidha.errors import InvariantError
-from qpidha.queues import MSGPACK, MessageIndex, queue_types
+from qpidha.queues import MSGPACK, MessageIndex, Traits, queue_types
 from qpidha.types import QueueSpec
 
 
@@ -116,6 +117,26 @@ def test_an_index_that_differs_from_the_messages_breaks_an_invariant(told: Batch
     made.check(SequenceSet([9]), told)
     with pytest.raises(InvariantError):
         made.check(SequenceSet([9]), held)
+
+
+class Level(IntEnum):
+    HIGH = 2
+
+
+class Named:
+    """A format whose priorities have names."""
+
+    def read(self, props: bytes) -> Traits:
+        return Traits(Level.HIGH, key=props)
+
+    def with_deliveries(self, props: bytes, deliveries: int) -> bytes:
+        return props
+
+
+def test_a_format_may_give_a_priority_that_has_a_name() -> None:
+    made = MessageIndex(Named(), levels=3, keyed=True)
+    made.inserted(SequenceSet([9]), batch(b"k"))
+    assert made.levels[2] == SequenceSet([9]) and made.keys is not None and made.keys.key_of(9) == b"k"
 
 
 PROPS = st.builds(

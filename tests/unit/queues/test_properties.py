@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import msgpack
@@ -39,6 +40,16 @@ def test_the_count_of_deliveries_changes_nothing_else() -> None:
 def test_props_that_are_no_map_are_refused() -> None:
     with pytest.raises(ArgumentError, match="map"):
         MSGPACK.read(msgpack.packb([1]))
+
+
+class Level(IntEnum):
+    URGENT = 9
+
+
+def test_a_priority_may_be_an_int_with_a_name() -> None:
+    found = checked(Traits(priority=Level.URGENT, key=b"k"))
+    assert found == Traits(priority=9, key=b"k") and type(found.priority) is int
+    assert MSGPACK.read(MSGPACK.pack(priority=Level.URGENT)) == Traits(priority=9)
 
 
 @pytest.mark.parametrize(
