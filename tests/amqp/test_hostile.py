@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from amqp_broker.codec import NULL, described, symbol
+from proton import UNDESCRIBED, Array, Data, Described, char, ulong
 
-from tests.amqp.brokers import Brokers, until
+from tests.amqp.brokers import Brokers, Refusal, until
 from tests.amqp.raw import (
     ATTACH,
     BEGIN,
@@ -193,6 +195,94 @@ def test_a_filter_with_numbers_as_names_breaks_no_publisher(client: Raw) -> None
     client.until(FLOW)
     client.send(transfer(0, BODY))
     assert client.error() == "amqp:not-found"
+
+
+HALF = b"\x73\0\0\xd8\0"
+"""A char that is half of a surrogate pair: no text in UTF-8 has it."""
+HUGE = b"\x80" + b"\xff" * 8
+
+
+@pytest.mark.parametrize(
+    "attach",
+    [
+        filtered(mapped(symbol("legacy-amqp-topic-binding"), HALF), "amq.topic"),
+        headers_filter(mapped(text("k"), HALF)),
+        headers_filter(mapped(HALF, text("v"))),
+        headers_filter(mapped(text("k"), listed(uint(1), listed(HALF)))),
+        headers_filter(mapped(text("k"), HUGE)),
+        headers_filter(mapped(text("k"), listed(mapped(text("k"), HUGE)))),
+    ],
+    ids=range(6),
+)
+def test_a_filter_that_no_client_could_be_told_of_is_refused(
+    brokers: Brokers, client: Raw, attach: bytes
+) -> None:
+    client.send(attach)
+    assert client.error() == "amqp:invalid-field"
+    brokers.manage("QUERY", "binding")
+
+
+@pytest.mark.parametrize(
+    ("operation", "type", "name", "attributes"),
+    [
+        ("CREATE", "binding", "x", {"exchange": "amq.topic", "queue": "q", "key": char("\ud800")}),
+        (
+            "CREATE",
+            "binding",
+            "x",
+            {"exchange": "amq.match", "queue": "q", "arguments": {"a": [char("\ud800")]}},
+        ),
+        ("CREATE", "binding", "x", {"exchange": "amq.match", "queue": "q", "arguments": {char("\ud800"): 1}}),
+        ("CREATE", "binding", "x", {"exchange": "amq.match", "queue": "q", "arguments": {"a": ulong(2**63)}}),
+        ("CREATE", "link", "x", {"address": "127.0.0.1:1", "source": char("\ud800"), "target": "q"}),
+        ("CREATE", "queue", char("\ud800"), {}),
+        ("CREATE", "queue", "x", {char("\ud800"): 1}),
+        ("CREATE", "queue", "x", {"qpid.group": [{"a": Described("b", char("\ud800"))}]}),
+        ("CREATE", "queue", "x", {"qpid.group": Array(UNDESCRIBED, Data.CHAR, char("\ud800"))}),
+        ("CREATE", "queue", "x", {"qpid.last_value_queue_key": char("\ud800")}),
+        ("CREATE", "exchange", "x", {"alternate-exchange": char("\ud800")}),
+        ("DELETE", "queue", char("\ud800"), {}),
+        ("READ", char("\ud800"), "q", {}),
+        (char("\ud800"), "queue", "q", {}),
+        ("QUERY", "queue", "", {"attributeNames": [char("\ud800")]}),
+    ],
+    ids=range(15),
+)
+def test_a_request_that_no_client_could_be_told_of_is_refused(
+    brokers: Brokers, operation: str, type: str, name: str, attributes: dict[str, Any]
+) -> None:
+    """Else each query of any client would fail, also after a restart."""
+    with pytest.raises(Refusal) as caught:
+        brokers.manage(operation, type, name, **attributes)
+    assert caught.value.args[0] == 400
+    for kind in ("queue", "exchange", "binding", "link"):
+        brokers.manage("QUERY", kind)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "a\0b"], ids=range(3))
+def test_a_link_goes_past_a_host_that_cannot_be_looked_up(brokers: Brokers, host: str) -> None:
+    address = f"{host}:1,{':'.join(map(str, brokers.addresses[0]))}"
+    for queue in ("from", "to"):
+        brokers.manage("CREATE", "queue", queue)
+    brokers.manage("CREATE", "link", "x", address=address, source="from", target="to")
+    with Raw(brokers.addresses[0]) as client:
+        client.send(opened(), begun(), publishes(text("from")))
+        client.until(FLOW)
+        client.send(transfer(0, BODY))
+        client.until(DISPOSITION)
+    until(lambda: brokers.manage("READ", "queue", "to")["messages"] == 1, 10)
+    brokers.manage("DELETE", "link", "x")
+    for queue in ("from", "to"):
+        brokers.manage("DELETE", "queue", queue)
+
+
+def test_the_largest_number_in_a_binding_can_be_queried(brokers: Brokers) -> None:
+    arguments = {"a": 2**63 - 1, "b": -(2**63), "c": [char("x"), "ä\U0001f600"]}
+    brokers.manage(
+        "CREATE", "binding", "x", exchange="amq.match", queue="q", key="largest", arguments=arguments
+    )
+    found = brokers.manage("QUERY", "binding", attributeNames=["key", "arguments"])["results"]
+    assert ["largest", arguments] in found
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from amqp_broker.refusals import INVALID, Refused
+from amqp_broker.sayable import check_numbers, check_text
 from qpidha import ArgumentError, Level
 from qpidha.queues import Overflow, QueueArguments
 
@@ -53,6 +54,7 @@ the product of both."""
 def key_of(value: object) -> str:
     """The key of a binding as a client gives it. Raises `Refused`."""
     key = str(value)
+    check_text(key)
     if len(key) > KEY_LENGTH_MAX:
         raise Refused(
             INVALID, f"the key of a binding has at most {KEY_LENGTH_MAX} characters, not {len(key)}"
@@ -64,6 +66,8 @@ def arguments_of(value: object) -> dict[str, Any]:
     """The arguments of a binding, or a filter of headers, as a client gives them. Raises `Refused`."""
     if not isinstance(value, dict):
         raise Refused(INVALID, "the arguments of a binding are a map")
+    check_text(value)
+    check_numbers(value)
     try:
         arguments: dict[str, Any] = json.loads(json.dumps(value))
     except (TypeError, ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ from amqp_broker.definitions import (
 )
 from amqp_broker.exchanges import check_type
 from amqp_broker.refusals import INVALID, NOT_IMPLEMENTED, Refused
+from amqp_broker.sayable import check_text
 from amqp_broker.term import Term
 from amqp_broker.transfers import TransferDefinition
 from qpidha import Op
@@ -38,6 +39,7 @@ class Manager:
 
     def do(self, properties: dict[str, Any], body: Any) -> Answer:
         """Do what one request asks for."""
+        check_text(properties, body)
         operation, type = properties.get("operation"), _short(properties.get("type"))
         if operation == "QUERY":
             return None, OK, self._query(_short(properties.get("entityType")) or type, body)

@@ -129,7 +129,7 @@ class Transfers:
                 try:
                     await loop.create_connection(lambda t=transfer: t, *parse_address(each))  # type: ignore[misc]
                     await transfer.over
-                except OSError as error:
+                except (OSError, ValueError) as error:  # ValueError: no name that could be looked up.
                     log.debug("link %s to %s: %s", name, each, error)
                 except (QpidhaError, Refused) as error:
                     log.warning("link %s to %s: %s", name, each, error)
