@@ -211,8 +211,10 @@ HUGE = b"\x80" + b"\xff" * 8
         headers_filter(mapped(text("k"), listed(uint(1), listed(HALF)))),
         headers_filter(mapped(text("k"), HUGE)),
         headers_filter(mapped(text("k"), listed(mapped(text("k"), HUGE)))),
+        headers_filter(mapped(text("k"), nested(40))),
+        headers_filter(mapped(text("k"), nested(480))),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 def test_a_filter_that_no_client_could_be_told_of_is_refused(
     brokers: Brokers, client: Raw, attach: bytes

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from proton import Array, Described
 
+from amqp_broker.codec import DEPTH_MAX
 from amqp_broker.refusals import INVALID, Refused
 
 LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
@@ -33,15 +34,22 @@ def check_numbers(*values: object) -> None:
 
 
 def _within(values: tuple[object, ...]) -> list[object]:
-    """These values, and all that are in them."""
-    found: list[object] = list(values)
-    for each in found:  # It grows meanwhile.
-        if isinstance(each, Mapping):
-            found += [*each.keys(), *each.values()]
-        elif isinstance(each, (list, tuple)):
-            found += each
-        elif isinstance(each, Described):
-            found += [each.descriptor, each.value]
-        elif isinstance(each, Array):
-            found += [each.descriptor, *each.elements]
-    return found
+    """These values, and all that are in them. Raises `Refused` if they are so deep that an answer may not hold them."""
+    found: list[object] = []
+    level = list(values)
+    for _ in range(DEPTH_MAX):
+        found += level
+        level = [inner for each in level for inner in _parts(each)]
+        if not level:
+            return found
+    raise Refused(INVALID, f"values in values, more than {DEPTH_MAX} deep")
+
+
+def _parts(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return (*value.keys(), *value.values())
+    if isinstance(value, (list, tuple)):
+        return value
+    if isinstance(value, Described):
+        return value.descriptor, value.value
+    return (value.descriptor, *value.elements) if isinstance(value, Array) else ()
