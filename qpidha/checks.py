@@ -138,10 +138,13 @@ FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 
 
 def text(bytes_min: int, bytes_max: int) -> Rule:
-    """A rule: a str of ``bytes_min`` to ``bytes_max`` bytes in UTF-8, of any characters that can be encoded."""
+    """A rule: a str of ``bytes_min`` to ``bytes_max`` bytes in UTF-8, of any characters that can be encoded.
+
+    One of a subclass, such as a member of a `StrEnum`, may be equal to another text and have another hash.
+    """
 
     def fits(value: Any) -> bool:
-        if not isinstance(value, str) or len(value) > bytes_max:
+        if type(value) is not str or len(value) > bytes_max:
             return False
         try:
             return bytes_min <= len(value.encode()) <= bytes_max
@@ -151,6 +154,8 @@ def text(bytes_min: int, bytes_max: int) -> Rule:
     def hint(value: object) -> str:
         if not isinstance(value, str):
             return "; decode bytes with .decode()" if isinstance(value, bytes) else ""
+        if type(value) is not str:
+            return "; give a plain str, such as the value of an enumeration"
         try:
             return f": it has {len(value.encode())} bytes"
         except UnicodeEncodeError:

@@ -34,6 +34,16 @@ QUEUE_NAME_BYTES_MAX = 32_767
 QUEUE_KIND_BYTES_MAX = 255
 
 
+def _frozen(given: object) -> object:
+    """A set, list or tuple as a frozenset. What is none stays as it is: whoever gets it says so."""
+    if not isinstance(given, (set, list, tuple)):
+        return given
+    try:
+        return frozenset(given)
+    except TypeError:  # One cannot be in a set.
+        return given
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Member:
     """A node together with one life of its store: a wiped store is a different member (rule J3)."""
@@ -60,6 +70,11 @@ class Record:
     members: frozenset[Member]
     nonce: bytes = b""
     """Random, fresh for each write: tells a writer whose answer was lost that the value is its own."""
+
+    def __post_init__(self) -> None:
+        """A record store may give the members in any collection."""
+        if type(self.members) is not frozenset:
+            object.__setattr__(self, "members", _frozen(self.members))
 
     def member(self, node: NodeId) -> Member | None:
         """The member entry of this node, or None."""
@@ -251,6 +266,13 @@ class PeerInfo:
     """Roles in the verified certificate, such as "peer"; empty if it has none, or the link is not authenticated."""
     local: bool = False
     """True if the peer is on this machine."""
+
+    def __post_init__(self) -> None:
+        """A transport may give names in any collection, or one alone."""
+        for name in ("identity", "roles"):
+            given = getattr(self, name)
+            if given is not None and type(given) is not frozenset:
+                object.__setattr__(self, name, _frozen([given] if isinstance(given, str) else given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

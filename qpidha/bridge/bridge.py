@@ -306,7 +306,7 @@ class Bridge:
         lost = asyncio.ensure_future(self._session.wait_lost())
         try:
             await asyncio.wait({lost}, timeout=timeout_s)
-            return lost.result() if lost.done() else None
+            return str(lost.result() or "its record store says no reason") if lost.done() else None
         finally:
             lost.cancel()
 

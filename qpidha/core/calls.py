@@ -5,6 +5,8 @@ The core is used directly by brokers with another event loop, so it checks its a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from qpidha.checks import instance_of, integer
@@ -13,7 +15,7 @@ from qpidha.core.ready import Inserted
 from qpidha.errors import ArgumentError, CallerError
 from qpidha.journal import StoreImage
 from qpidha.seq import SequenceSet
-from qpidha.settings import Settings, check_node_id
+from qpidha.settings import Settings, check_node_id, check_spec
 from qpidha.types import MESSAGE_ID_MAX, MessageId
 from qpidha.wire.batch import Batch
 
@@ -27,6 +29,9 @@ QUEUES_SHOWN = integer(0, 2**31 - 1)
 IMAGE = instance_of(StoreImage)
 INSERTED = instance_of(Inserted)
 SETTINGS = instance_of(Settings)
+NEXT = integer(1, MESSAGE_ID_MAX + 1)
+LINEAGE = instance_of(tuple, what="a tuple of (generation, first id)")
+HELD = instance_of(list, Sequence, what="a sequence of (ids, batch)")
 
 
 def check_parts(node: object, boot: object, image: object, settings: object) -> None:
@@ -67,3 +72,12 @@ def check_move(source: object, ids: object, target: object) -> None:
     UUID_("target", target)
     if source == target:
         raise ArgumentError("target must be another queue than source")
+
+
+def check_loaded(image: Any) -> None:
+    """Check one queue of the image that a store gives: what is of another type would end a node later. O(1)."""
+    UUID_("queue", image.queue)
+    check_spec(image.spec)
+    NEXT("next", image.next)
+    LINEAGE("lineage", image.lineage)
+    HELD("held", image.held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qpidha.core.bodies import Bodies
+from qpidha.core.calls import check_loaded
 from qpidha.core.indexed import IndexedQueue, QueueTypes
 from qpidha.core.keyed import KEYED, KeyedQueue
 from qpidha.core.lineage import Lineage
@@ -41,7 +42,8 @@ class Queues(dict[QueueId, ReplicatedQueue]):
         return made
 
     def load(self, image: QueueImage) -> ReplicatedQueue:
-        """A queue as a store holds it. It is not put into the dict. O(messages)."""
+        """A queue as a store holds it. It is not put into the dict. O(messages). Raises `ArgumentError`."""
+        check_loaded(image)
         made = self.make(image.queue, image.spec, image.lineage, image.next)
         if isinstance(made, KeyedQueue):
             made.load(image.held)

@@ -95,7 +95,7 @@ class Presence:
         everything: set[asyncio.Future[Any]] = {changed, lost} if lost else {changed}
         try:
             await asyncio.wait(everything, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            return lost.result() if lost is not None and lost.done() else None
+            return str(lost.result() or "its record store says no reason") if lost and lost.done() else None
         finally:
             for waiting in everything:
                 waiting.cancel()

@@ -152,7 +152,12 @@ def integer(low: int, high: int) -> Shape:
             raise refuse(where, f"must be an integer from {low} to {high}", value)
         return value
 
-    return Shape(check, check)
+    def to_wire(where: str, value: Any) -> int:
+        if type(value) is int or type(value) is bool or not isinstance(value, int):
+            return check(where, value)
+        return check(where, int(value))  # Of a subclass, such as a member of an IntEnum.
+
+    return Shape(to_wire, check)
 
 
 def _flag(where: str, value: Any) -> bool:

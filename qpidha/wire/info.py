@@ -48,10 +48,12 @@ def decode_info(raw: object) -> NodeInfo | None:
     An address that nobody could connect to, of clients or after the first, is left out: the node itself can be
     reached nevertheless.
     """
-    if not isinstance(raw, bytes) or len(raw) > INFO_BYTES_MAX:
+    if not isinstance(raw, (bytes, bytearray, memoryview)):
         return None
     try:
-        fields = msgpack.unpackb(raw, strict_map_key=True)
+        if len(packed := bytes(raw)) > INFO_BYTES_MAX:
+            return None
+        fields = msgpack.unpackb(packed, strict_map_key=True)
         peer = _address(fields["peer"])
         score = fields.get("score")
         boot = fields["boot"]

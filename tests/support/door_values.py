@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ class Hostile:
     __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __repr__ = __index__ = __int__ = __float__ = _raise
     __len__ = __iter__ = __getitem__ = __bool__ = __str__ = __fspath__ = __call__ = __contains__ = _raise
     __hash__ = object.__hash__
+
+
+class Named(str, Enum):
+    """Equal to a text, with another hash."""
+
+    A = "a"
 
 
 class Elastic(int):
@@ -93,6 +100,7 @@ ODD: dict[str, Callable[[], Any]] = {
     "an int that compares as it likes": lambda: Elastic(-5),
     "NaN": lambda: math.nan,
     "text that cannot be encoded": lambda: "\ud800",
+    "text of a subclass": lambda: Named.A,
     "long text": lambda: "x" * 70_000,
     "bytes": lambda: b"x",
     "a released view": released,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,12 @@ class NoBlocking(MemoryStore):
     blocking = None  # type: ignore[assignment]
 
 
+class Named(str, Enum):
+    """Equal to the text, and with another hash."""
+
+    A = "a"
+
+
 class RaisingProperty(Recorder):
     @property
     def on_discarded(self) -> Any:
@@ -86,6 +93,7 @@ class RaisingProperty(Recorder):
         ({"id": ""}, "id must be text"),
         ({"id": "n" * 256}, "it has 256 bytes"),
         ({"id": b"a"}, "decode bytes"),
+        ({"id": Named.A}, "give a plain str"),
         ({"broker": Recorder}, r"give an instance: Recorder\(…\)"),
         ({"broker": None}, "broker must be a Broker"),
         ({"broker": PlainPromote()}, r"on_promote\(\) must be written with 'async def'"),

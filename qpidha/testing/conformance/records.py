@@ -248,7 +248,8 @@ async def sessions_come_and_go_and_say_what_they_like(bench: RecordBench) -> Non
     bench.did("update; close twice")
     bench.same("live", {}, dict(await other.live()))
     await bench.reaches(watch, lambda live: not live, "no live nodes")
-    await asyncio.wait_for(session.wait_lost(), TIMEOUT_S)
+    why: object = await asyncio.wait_for(session.wait_lost(), TIMEOUT_S)
+    bench.true(isinstance(why, str) and why, "a reason, as text, from wait_lost", why)
     with bench.raises(Unavailable, "update of a closed session"):
         await session.update(b"from the grave")
     bench.same("live", {}, dict(await other.live()))

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -263,4 +264,24 @@ def test_a_session_that_is_lost_at_once_is_opened_again_at_growing_intervals() -
             return session
 
     records = Brief()
+    assert 2 <= attempts_in_a_second(records, lambda: records.sessions) <= 12
+
+
+def test_a_session_that_is_lost_for_no_reason_is_opened_again() -> None:
+    class Curt(MemoryRecordStore):
+        sessions = 0
+
+        async def open_session(self, node: str, info: bytes, *, ttl_s: float) -> Session:
+            self.sessions += 1
+            session: Any = await super().open_session(node, info, ttl_s=ttl_s)
+            asyncio.get_running_loop().call_soon(self.expire, node)
+            ended = session.wait_lost
+
+            async def wait_lost() -> None:
+                await ended()
+
+            session.wait_lost = wait_lost
+            return session  # type: ignore[no-any-return]
+
+    records = Curt()
     assert 2 <= attempts_in_a_second(records, lambda: records.sessions) <= 12

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import Enum
+from typing import Any
 from uuid import UUID
+
+import pytest
 
 from qpidha.core.indexed import IndexedQueue
 from qpidha.core.keyed import CONFIGURATION, TABLE, ConfigurationQueue, KeyedQueue
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
+from qpidha.errors import ArgumentError
 from qpidha.journal import QueueImage
 from qpidha.seq import SequenceSet
 from qpidha.types import QueueSpec
@@ -50,6 +56,30 @@ def test_a_queue_is_loaded_with_its_index() -> None:
     loaded = some[QUEUE]
     assert isinstance(loaded, IndexedQueue) and isinstance(loaded.index, Sizes)
     assert (loaded.index.sizes, loaded.index.nbytes) == ({2: 1, 4: 2}, 3)
+
+
+class Name(str, Enum):
+    """Equal to a text, with another hash."""
+
+    X = "x"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"queue": str(QUEUE)}, "queue must be a UUID"),
+        ({"spec": QueueSpec(name=Name.X)}, "queue name must be text"),
+        ({"lineage": [(1, 1)]}, "lineage must be a tuple"),
+        ({"next": None}, "next must be an integer"),
+        ({"next": 0}, "next must be an integer from 1"),
+        ({"held": iter(HELD)}, "held must be a sequence"),
+    ],
+)
+def test_what_a_store_gives_is_checked(wrong: dict[str, Any], said: str) -> None:
+    """Each of these would end a node later, or hide messages."""
+    image = replace(QueueImage(QUEUE, QueueSpec(name="x"), ((1, 1),), 9, HELD), **wrong)
+    with pytest.raises(ArgumentError, match=said):
+        queues().load(image)
 
 
 def test_without_types_no_queue_has_an_index() -> None:

@@ -11,7 +11,7 @@ import pytest
 from qpidha import Role, Settings
 from qpidha.core.births import born
 from qpidha.driver import Done
-from qpidha.errors import InDoubt, QpidhaError, StoreFailed, StoreLocked
+from qpidha.errors import ArgumentError, InDoubt, QpidhaError, StoreFailed, StoreLocked
 from qpidha.journal import Change, StoreImage, StoreStatus
 from qpidha.node.engine import Engine
 from qpidha.types import QueueSpec
@@ -168,6 +168,28 @@ def test_the_store_is_opened_for_this_node_as_the_settings_say(dirty_start: Any)
         assert site.engine.busy_s is None
 
     play(main, Settings(dirty_start=dirty_start))
+
+
+class Locked(Store):
+    name: object = b"lock"
+
+    def lock_name(self) -> Any:
+        return self.name
+
+
+def test_the_name_of_a_lock_is_bytes() -> None:
+    async def main(site: Site) -> None:
+        assert site.engine.lock_name == b"", "this store has no lock"
+        store = Locked()
+        site.engine._store = store
+        for store.name in (b"lock", bytearray(b"lock"), memoryview(b"lock")):
+            found = site.engine.lock_name
+            assert found == b"lock" and type(found) is bytes
+        for store.name in ("lock", None, 7):
+            with pytest.raises(ArgumentError, match=r"the result of lock_name\(\) must be"):
+                _ = site.engine.lock_name
+
+    play(main)
 
 
 def test_a_store_that_cannot_be_opened_is_an_error_and_is_not_closed() -> None:

@@ -87,6 +87,47 @@ def test_a_lost_session_is_opened_again() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("said", ["the TTL has passed", "", None, 7])
+def test_a_session_is_lost_whatever_its_store_says_of_it(said: object) -> None:
+    """An implementer may forget the reason: the node must neither go on without a session nor ask again and again."""
+
+    class Curt:
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._session, name)
+
+        async def wait_lost(self) -> Any:
+            await self._session.wait_lost()
+            return said
+
+    class Store(MemoryRecordStore):
+        opened = 0
+
+        async def open_session(self, node: str, info: bytes, *, ttl_s: float) -> Any:
+            self.opened += 1
+            return Curt(await super().open_session(node, info, ttl_s=ttl_s))
+
+    async def work() -> None:
+        troubles: list[NodeEvent] = []
+        records, runtime = Store(), Runtime("a", Settings(record_retry_s=0.01), None, troubles.append)
+        runtime.enter_loop()
+        presence = Presence(runtime, records)
+        await presence.open(INFO)
+        running = asyncio.ensure_future(presence.run())
+        await asyncio.sleep(0)
+        records.expire("a")
+        await asyncio.wait_for(sees(records, INFO), 20)
+        assert records.opened == 2
+        assert any(f"lost: {said or 'its record store says no reason'}" in told.line for told in troubles)
+        running.cancel()
+        await asyncio.wait({running})
+        await presence.close()
+
+    asyncio.run(work())
+
+
 def test_the_first_session_must_be_opened() -> None:
     class Silent(MemoryRecordStore):
         async def open_session(self, *_: object, **__: object) -> object:

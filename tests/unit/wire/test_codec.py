@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tracemalloc
+from enum import IntEnum
 from pathlib import Path
 from struct import pack, unpack_from
 from typing import get_args
@@ -470,6 +471,15 @@ def test_nested_announcements_cost_no_memory(body: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 256 * 1024
     finally:
         tracemalloc.stop()
+
+
+class Number(IntEnum):
+    SEVEN = 7
+
+
+def test_a_number_of_a_subclass_is_sent_as_the_number() -> None:
+    found = codec.decode(cut(wire(Acknowledged(position=Number.SEVEN)))).event
+    assert found == Acknowledged(position=7) and type(found.position) is int
 
 
 # --- what this node may not send -----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -91,6 +92,11 @@ def test_an_info_comes_back_equal() -> None:
 )
 def test_wrong_fields_are_no_info(fields: dict[str, object]) -> None:
     assert decode_info(msgpack.packb(FIELDS | fields)) is None
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_driver_may_give_any_kind_of_bytes(kind: Callable[[bytes], object]) -> None:
+    assert decode_info(kind(encode_info(INFO))) == INFO
 
 
 def test_further_addresses_come_back_in_their_order() -> None:
