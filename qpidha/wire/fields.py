@@ -153,9 +153,7 @@ def integer(low: int, high: int) -> Shape:
         return value
 
     def to_wire(where: str, value: Any) -> int:
-        if type(value) is int or type(value) is bool or not isinstance(value, int):
-            return check(where, value)
-        return check(where, int(value))  # Of a subclass, such as a member of an IntEnum.
+        return check(where, int(value) if isinstance(value, int) and type(value) is not bool else value)
 
     return Shape(to_wire, check)
 
