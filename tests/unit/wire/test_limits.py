@@ -99,6 +99,13 @@ def test_a_driver_may_give_any_kind_of_bytes(kind: Callable[[bytes], object]) ->
     assert decode_info(kind(encode_info(INFO))) == INFO
 
 
+def test_what_is_no_bytes_is_no_info() -> None:
+    released = memoryview(encode_info(INFO))
+    released.release()
+    for wrong in (None, "text", 7, [1], released):
+        assert decode_info(wrong) is None
+
+
 def test_further_addresses_come_back_in_their_order() -> None:
     more = (("10.1.0.1", 5671), ("node-a", 5671))
     assert decode_info(encode_info(replace(INFO, more=more))) == replace(INFO, more=more)
