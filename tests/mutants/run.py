@@ -24,7 +24,7 @@ def units(folder: str) -> tuple[str, ...]:
 
 CORE = ("tests/scenarios", *units("core"), *units("recovery"))
 LOCKS = (UNIT + "stores/test_locks.py",)
-STORES = (*units("stores"), UNIT + "system/test_forks.py")
+STORES = (*units("stores"), UNIT + "system/test_forks.py", "tests/storage/test_damaged_values.py")
 RECORDS = (*units("records"), *LOCKS, *units("promoters"))
 WIRE = tuple(f"{UNIT}wire/test_{part}.py" for part in ("codec", "framing", "limits"))
 
@@ -67,6 +67,7 @@ TESTS = {
     "qpidha/system/roles.py": (UNIT + "system/test_roles.py",),
     "qpidha/web/": WEB,
     "qpidha/events/": NAMES,
+    "qpidha/checks.py": (UNIT + "test_checks.py",),
     "qpidha/cli/progress.py": PROGRESS,
     "qpidha/amounts.py": PROGRESS,
 }
@@ -82,6 +83,7 @@ NOT_WALKED = (
     "qpidha/system/roles.py",
     "qpidha/web/",
     "qpidha/events/",
+    "qpidha/checks.py",
     "qpidha/cli/",
     "qpidha/amounts.py",
     "qpidha/_seq",

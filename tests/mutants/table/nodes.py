@@ -270,6 +270,15 @@ NODES: tuple[Mutant, ...] = (
         first="core/test_calls",
     ),
     Mutant(
+        name="name-of-an-enumeration",
+        rules="L1",
+        why="a queue may be named by a member of an enumeration, which no frame carries: its primary ends",
+        file="qpidha/checks.py",
+        old="        if type(value) is not str or len(value) > bytes_max:",
+        new="        if not isinstance(value, str) or len(value) > bytes_max:",
+        first="unit/test_checks",
+    ),
+    Mutant(
         name="demote-misses-its-moment",
         rules="L1",
         why="a hand-over does not count if this node becomes primary again before it is observed as a backup",
@@ -388,6 +397,15 @@ NODES: tuple[Mutant, ...] = (
         old="                await self.close()\n                await asyncio.sleep(retry.delay())",
         new="                await asyncio.sleep(retry.delay())",
         first="test_standing_causes",
+    ),
+    Mutant(
+        name="session-lost-for-no-reason",
+        rules="L1",
+        why="a session that its record store calls lost without a reason is taken for one that lives",
+        file="qpidha/node/presence.py",
+        old='str(lost.result() or "its record store says no reason") if lost and lost.done() else None',
+        new="lost.result() if lost and lost.done() else None",
+        first="node/test_presence",
     ),
     # --- links -----------------------------------------------------------------------------------
     Mutant(

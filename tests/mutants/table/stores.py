@@ -174,6 +174,15 @@ STORES: tuple[Mutant, ...] = (
         first="stores/test_damage",
     ),
     Mutant(
+        name="checksum-of-another-type",
+        rules="D3",
+        why="a checksum that is the same number but no integer passes, and ends the start with a TypeError",
+        file=LOADER,
+        old="if type(data) is not bytes or type(crc) is not int or crc != crc32(data, crc32(self._pack(row[:5]))):",
+        new="if type(data) is not bytes or crc != crc32(data, crc32(self._pack(row[:5]))):",
+        first="storage/test_damaged_values",
+    ),
+    Mutant(
         name="missing-rows-not-noticed",
         rules="D3 R-c",
         why="a batch that is missing altogether is not noticed",
