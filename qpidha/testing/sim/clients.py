@@ -165,7 +165,9 @@ class Clients:
 
     def settles(self, node: SimNode, queue: QueueId, position: Position, values: tuple[str, ...]) -> None:
         """An accept of these values is covered by this position: confirm it, or do so when it is safe."""
-        if node.replica.queues[queue].spec.settle is Settle.IMMEDIATE:
+        primary = node.replica.primary
+        safe = 0 if primary is None else primary.safe  # Already, perhaps, if there was nothing to remove.
+        if position <= safe or node.replica.queues[queue].spec.settle is Settle.IMMEDIATE:
             self._checker.settled(node, values)
         else:
             self._at(node).settles.append((position, values))
@@ -183,9 +185,7 @@ class Clients:
         self._observe(node, "accepts", values)
         position = 0
         for part in split_ids(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
-            position, _ = node.replica.dequeue(
-                queue, part
-            )  # One operation each: the checker checks every one.
+            position, _ = node.replica.dequeue(queue, part)  # One operation each: the checker checks each.
             checker.operated(node)
         self.settles(node, queue, position, values)
         if run:
