@@ -60,6 +60,8 @@ def run(seed: int) -> Walk:
 
 SAVED = {
     1796071056: "an accept of what was gone, as the last step of all, waited for an operation in the simulator",
+    1796090145: "a checker judged a fate by a history in which the queue was deleted since",
+    1796092911: "a checker took a removal that was stored for a later one that was not",
 }
 """Seeds that once failed, and why."""
 

@@ -232,6 +232,7 @@ class Checker(Ledger):
         """The node's disk has these changes now. Raises `Violation` (F2, X2, S1, S4, TX1, Q1, Q2)."""
         content = node.disk.content
         self.local.check_disk(node)
+        self._fates.stored(node)
         followed = any(isinstance(c, PutStatus) and not c.primary for c in changes)
         newest = self._record is not None and content.status.generation == self._record.generation
         if node.host in self.rolled_back and followed and newest:

@@ -5,7 +5,7 @@ A value is put once, so it tells which store has to have it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 from typing import TypeAlias
 from uuid import UUID
 
@@ -28,24 +28,24 @@ class LocalEntries:
         self._deleted = deleted
         self._stores: dict[bytes, UUID] = {}
         """By value: the store in which a primary put it."""
-        self._newest: dict[tuple[Place, QueueId, bytes], bytes | None] = {}
-        """What was put last, whatever came of it."""
+        self._newest: dict[tuple[Place, QueueId, bytes], Sequence[Entry]] = {}
+        """The changes that were made last, whatever came of them. Two may be equal: two removals are."""
         self._told: dict[Place, dict[tuple[QueueId, bytes], bytes | None]] = {}
 
-    def put(self, node: SimNode, entries: Iterable[Entry]) -> None:
+    def put(self, node: SimNode, entries: Sequence[Entry]) -> None:
         """A primary makes these changes."""
         place = (node.host, node.disk.epoch)
         for queue, key, value in entries:
             if value is not None:
                 self._stores[value] = node.disk.epoch
-            self._newest[place, queue, key] = value
+            self._newest[place, queue, key] = entries
             self._told.setdefault(place, {}).pop((queue, key), None)
 
-    def answered(self, node: SimNode, entries: Iterable[Entry]) -> None:
-        """A client was told that these changes are stored. Raises `Violation` (LV-a): they are not on the disk."""
+    def answered(self, node: SimNode, entries: Sequence[Entry]) -> None:
+        """A client was told that these changes, the object given to `put`, are stored. Raises `Violation` (LV-a)."""
         place = (node.host, node.disk.epoch)
         for queue, key, value in entries:
-            if (place, queue, key) in self._newest and self._newest[place, queue, key] == value:
+            if self._newest.get((place, queue, key)) is entries:
                 self._told.setdefault(place, {})[queue, key] = value
         self.check_disk(node)
 

@@ -14,7 +14,7 @@ from qpidha.journal import Release
 from qpidha.testing.invariants.configuration import was_declared
 from qpidha.testing.invariants.identities import Identity
 from qpidha.testing.invariants.sequences import Sequences
-from qpidha.testing.sim.content import Content
+from qpidha.testing.sim.content import Content, DiskQueue
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Origin, QueueId
 
@@ -32,6 +32,8 @@ class Fates:
         """Handed over, in which boot."""
         self._taken: set[Discard] = set()
         """Taken by the broker, and released from the quarantine for good."""
+        self._known: dict[str, dict[QueueId, DiskQueue]] = {}
+        """By host: its queues, and those that it deleted as they were last. A fate is settled before it is told."""
 
     def offered(self, node: SimNode, told: Discarded) -> bool:
         """Note that a node hands a message over. False if it did before, and the broker has not refused it."""
@@ -53,8 +55,13 @@ class Fates:
             if place in self._offered:
                 self._taken.add(place)
 
+    def stored(self, node: SimNode) -> None:
+        """A transaction of this node is durable. O(queues)."""
+        self._known.setdefault(node.host, {}).update(node.disk.content.queues)
+
     def forget(self, node: SimNode) -> None:
         """The node has another disk: its messages may be handed over again."""
+        self._known.pop(node.host, None)
         self._taken = {place for place in self._taken if place[0] != node.host}
         self._offered = {place: boot for place, boot in self._offered.items() if place[0] != node.host}
 
@@ -82,10 +89,13 @@ class Fates:
         had = remembered(content, origin)
         if had is not None and told.fate is Fate.UNKNOWN:
             return f"{value} is called unknown, but {node.name} knows the history of its origin"
+        deleted = had is None and origin.queue not in content.queues
+        if deleted and (queue := self._known.get(node.host, {}).get(origin.queue)) is not None:
+            had = gave_out(queue, origin)  # As it was when the fate was settled, if it was deleted since.
         if had is not False and told.fate is Fate.REWOUND:
             of_it = "has its origin" if had else "cannot tell of its origin"
             return f"{value} is handed over as rewound, but the history that {node.name} follows {of_it}"
-        lives = value in content.values or value in consumed
+        lives = deleted or value in content.values or value in consumed
         if told.fate is Fate.UNDONE_MOVE and not (had and lives):
             return f"{value} is called an undone move, but its publish was undone as well"
         return ""
@@ -99,6 +109,11 @@ def remembered(content: Content, origin: Origin) -> bool | None:
     queue = content.queues.get(origin.queue)
     if queue is None:
         return None if was_declared(content, origin.queue) else False
+    return gave_out(queue, origin)
+
+
+def gave_out(queue: DiskQueue, origin: Origin) -> bool | None:
+    """Whether this history of the queue gave out the identity; None if its lineage is trimmed too far."""
     if origin.id < queue.lineage[0][1]:
         return None
     return origin.id < queue.next and queue.generation_of(origin.id) == origin.generation
