@@ -266,6 +266,7 @@ def audit_of(db: sqlite3.Connection, lines_max: int = AUDIT_LINES_SHOWN) -> tupl
 
 
 def _audit_line(at: Value, event: Value, generation: Value, queue: Value, detail: Value) -> AuditLine:
+    """The line, or one that says that it is damaged: no checksum covers it."""
     if (
         isinstance(at, float)
         and 0 <= at < YEAR_10000

@@ -145,7 +145,7 @@ def _no_extension(code: int, _data: bytes) -> object:
 
 
 def integer(low: int, high: int) -> Shape:
-    """The shape of an integer from ``low`` to ``high``, both included."""
+    """The shape of an integer from ``low`` to ``high``, both included. That of a subclass is sent as a plain one."""
 
     def check(where: str, value: Any) -> int:
         if type(value) is not int or not low <= value <= high:  # A bool is not an integer here.

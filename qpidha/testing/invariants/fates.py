@@ -89,13 +89,15 @@ class Fates:
         had = remembered(content, origin)
         if had is not None and told.fate is Fate.UNKNOWN:
             return f"{value} is called unknown, but {node.name} knows the history of its origin"
-        deleted = had is None and origin.queue not in content.queues
-        if deleted and (queue := self._known.get(node.host, {}).get(origin.queue)) is not None:
-            had = gave_out(queue, origin)  # As it was when the fate was settled, if it was deleted since.
+        lives = value in content.values or value in consumed
+        known = self._known.get(node.host, {}).get(origin.queue)
+        if had is None and known is not None and origin.queue not in content.queues:
+            # The queue was deleted, perhaps after the fate was settled: look at it as it was last.
+            had = gave_out(known, origin)
+            lives = lives or any(message.value == value for message in known.held.values())
         if had is not False and told.fate is Fate.REWOUND:
             of_it = "has its origin" if had else "cannot tell of its origin"
             return f"{value} is handed over as rewound, but the history that {node.name} follows {of_it}"
-        lives = deleted or value in content.values or value in consumed
         if told.fate is Fate.UNDONE_MOVE and not (had and lives):
             return f"{value} is called an undone move, but its publish was undone as well"
         return ""
